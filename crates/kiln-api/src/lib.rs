@@ -1,0 +1,1 @@
+//! Request and response types of kiln's native HTTP API.

@@ -1,0 +1,1 @@
+//! Conda channels and the conda solver behind kiln's own types.

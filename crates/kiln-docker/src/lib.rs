@@ -1,0 +1,1 @@
+//! The docker backend: BuildKit builds through the Docker Engine.

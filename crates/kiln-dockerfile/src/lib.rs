@@ -1,0 +1,1 @@
+//! Generates a Dockerfile and its build context from a definition, its lock and base facts.

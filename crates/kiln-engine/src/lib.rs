@@ -1,0 +1,1 @@
+//! Get-or-create of images: single flight, states, failure classes, events.

@@ -1,0 +1,1 @@
+//! Installs a lock inside a container build step.

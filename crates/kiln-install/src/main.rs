@@ -1,0 +1,3 @@
+//! Installs a lock inside a container build step.
+
+fn main() {}

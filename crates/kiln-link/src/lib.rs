@@ -1,0 +1,1 @@
+//! Links one conda package or wheel into a prefix.

@@ -1,0 +1,1 @@
+//! OCI types and rules: digest, reference, descriptor, manifest, image configuration.

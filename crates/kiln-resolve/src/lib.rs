@@ -1,0 +1,1 @@
+//! Resolves a definition to a lock: base facts, conda and PyPI.

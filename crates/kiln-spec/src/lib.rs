@@ -1,0 +1,1 @@
+//! Parses, validates, canonicalises and hashes environment descriptions.

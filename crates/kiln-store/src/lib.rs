@@ -1,0 +1,1 @@
+//! Records of kiln in SQLite, and its content-addressed blobs.

@@ -1,0 +1,3 @@
+//! The kiln daemon and command line.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Tasks of the kiln repository.
+
+fn main() {}
