@@ -37,7 +37,9 @@ impl Digest {
 
     /// Parses the 64 hex digits alone, as repodata and wheel hashes write them.
     pub fn from_hex(text: &str) -> Result<Self, ParseDigestError> {
-        let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let mut bytes = [0; 32];
         if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
             return Err(ParseDigestError::Encoded(text.chars().take(128).collect()));
@@ -62,7 +64,9 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("sha256:") {
             Some(encoded) => Self::from_hex(encoded),
-            None => Err(ParseDigestError::Algorithm(text.chars().take(128).collect())),
+            None => Err(ParseDigestError::Algorithm(
+                text.chars().take(128).collect(),
+            )),
         }
     }
 }
@@ -106,7 +110,13 @@ mod tests {
 
     #[test]
     fn other_algorithms_upper_case_and_short_texts_are_refused() {
-        for text in ["", "sha512:ab", "sha256:", "sha256:AB", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
+        for text in [
+            "",
+            "sha512:ab",
+            "sha256:",
+            "sha256:AB",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         let upper = format!("sha256:{}", "A".repeat(64));

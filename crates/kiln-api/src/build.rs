@@ -1,0 +1,137 @@
+//! Bodies of `/v1/builds`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Failure;
+
+/// The body of `POST /v1/builds`: exactly one of `environment`, `conda`, `requirements` is given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildRequest {
+    /// An Azure ML environment as the SDK serialises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub environment: Option<Box<serde_json::value::RawValue>>,
+    /// The text of a conda `environment.yml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conda: Option<String>,
+    /// The text of a pip `requirements.txt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<String>,
+    /// The workspace; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// The base image, in place of the document's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Asks for the GPU default base when none is given.
+    #[serde(default)]
+    pub gpu: bool,
+    /// `os/arch[/variant]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Files that the document includes (`-r`, `-c`), text by relative path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// `auto`, `assemble` or `docker`.
+    #[serde(default)]
+    pub backend: BackendChoice,
+    /// Resolves anew and makes the result the current generation.
+    #[serde(default)]
+    pub refresh: bool,
+    /// Forgets a remembered failure.
+    #[serde(default)]
+    pub retry: bool,
+    /// Answers what would happen and changes nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Seconds to wait for READY or FAILED, at most 600.
+    #[serde(default)]
+    pub wait: u64,
+}
+
+/// Which backend builds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendChoice {
+    /// kiln chooses.
+    #[default]
+    Auto,
+    /// Without a container engine.
+    Assemble,
+    /// A Docker Engine with BuildKit.
+    Docker,
+}
+
+/// Where a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BuildState {
+    /// Accepted, not begun.
+    Queued,
+    /// Base facts and packages are being resolved.
+    Resolving,
+    /// The backend builds.
+    Building,
+    /// Blobs and the manifest are on their way to the registry.
+    Pushing,
+    /// The image is in the registry.
+    Ready,
+    /// It failed; `error` says why.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl BuildState {
+    /// The state as the API and the store write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Resolving => "RESOLVING",
+            Self::Building => "BUILDING",
+            Self::Pushing => "PUSHING",
+            Self::Ready => "READY",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Whether nothing more happens to the build.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Ready | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// The answer of `POST /v1/builds` and `GET /v1/builds/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BuildStatus {
+    /// Always `azureml/azureml_<first 32 hex digits of spec_hash>`.
+    pub name: String,
+    /// Always `HOST[/PREFIX]/azureml/azureml_<hash>@sha256:...`, or null while there is none.
+    pub image: Option<String>,
+    /// All 64 hex digits.
+    pub spec_hash: String,
+    /// The build that made, makes or failed to make the image; null for a hit found in the registry.
+    pub build_id: Option<String>,
+    /// Where the build is.
+    pub state: BuildState,
+    /// The number of the image among those of its definition, from 1.
+    pub generation: Option<u64>,
+    /// Whether nothing was started or joined for this answer.
+    pub cached: bool,
+    /// Whether a build that somebody else started was joined.
+    pub joined: bool,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// What a person should know of the input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The backend that built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+}
