@@ -1,0 +1,94 @@
+//! Development tools that are Rust programs, taken as wheels from the Python package index: a download, not a compilation.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::packages::{self, PYTHON};
+use crate::paths::Paths;
+use crate::process;
+
+/// A tool that the tests or the checks use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tool {
+    /// The test runner.
+    Nextest,
+    /// The checker of dependencies.
+    Deny,
+}
+
+impl Tool {
+    const fn subcommand(self) -> &'static str {
+        match self {
+            Self::Nextest => "nextest",
+            Self::Deny => "deny",
+        }
+    }
+
+    const fn version(self) -> &'static str {
+        match self {
+            Self::Nextest => "0.9.148",
+            Self::Deny => "0.20.2",
+        }
+    }
+}
+
+/// Installs the tools and prints the folders to put on PATH, one a line.
+pub(crate) fn run(paths: &Paths, tools: &[Tool]) -> Result<()> {
+    for tool in tools {
+        if let Some(folder) = ensure(paths, *tool)? {
+            println!("{}", folder.display());
+        }
+    }
+    Ok(())
+}
+
+/// Installs a tool unless cargo finds it; returns the folder of its program, `None` when it is on PATH already.
+pub(crate) fn ensure(paths: &Paths, tool: Tool) -> Result<Option<PathBuf>> {
+    let name = tool.subcommand();
+    if process::succeeds(Command::new("cargo").args([name, "--version"])) {
+        return Ok(None);
+    }
+    let folder = paths
+        .folder("tools")?
+        .join(format!("{name}-{}", tool.version()));
+    let programs = folder.join("bin");
+    if !programs.join(format!("cargo-{name}")).exists() && from_wheel(tool, &folder).is_err() {
+        let mut install = Command::new("cargo");
+        install.args(["install", "--locked", "--root"]).arg(&folder);
+        process::run(install.arg(format!("cargo-{name}@{}", tool.version())))?;
+    }
+    Ok(Some(programs))
+}
+
+fn from_wheel(tool: Tool, folder: &PathBuf) -> Result<()> {
+    packages::ensure(packages::TOOLS)?;
+    let requirement = format!(
+        "astral-dev-toolchain-cargo-{}=={}",
+        tool.subcommand(),
+        tool.version()
+    );
+    let mut pip = Command::new(PYTHON);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--target",
+    ]);
+    process::run(pip.arg(folder).arg(requirement))
+}
+
+/// PATH with the folders of the tools first.
+pub(crate) fn search_path(folders: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(
+        folders.into_iter().chain(std::env::split_paths(&old)),
+    )?)
+}
