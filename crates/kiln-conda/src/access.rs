@@ -1,6 +1,6 @@
 //! The middleware between rattler and the network: credentials, retries, and what was refused.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Request, Response, ResponseBuilderExt as _, StatusCode};
@@ -66,7 +66,7 @@ impl ChannelAccess {
             .map_err(|error| error.with_url(clean.clone()))?;
         let status = response.status();
         if matches!(status.as_u16(), 401 | 403 | 407) {
-            let mut denied = self.denied.lock().unwrap_or_else(|broken| broken.into_inner());
+            let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
             denied.get_or_insert(Denied {
                 url: clean.clone(),
                 status: status.as_u16(),
@@ -117,7 +117,12 @@ fn is_passing(status: StatusCode) -> bool {
 
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(reqwest::header::RETRY_AFTER)?;
-    text.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    text.to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// The response under the address that was asked for, without the token that was sent.

@@ -63,7 +63,8 @@ pub fn python_distributions(
         decoder.window_log_max(27)?;
         listed_paths(decoder.take(MOST_SCANNED))?
     };
-    let found: BTreeSet<Distribution> = paths.iter().filter_map(|path| distribution(path)).collect();
+    let found: BTreeSet<Distribution> =
+        paths.iter().filter_map(|path| distribution(path)).collect();
     Ok(found.into_iter().collect())
 }
 
@@ -150,10 +151,22 @@ mod tests {
     fn distributions_are_read_from_their_metadata_folders() {
         let one = |path: &str| distribution(path).map(|d| format!("{} {}", d.name, d.version));
         for (path, expected) in [
-            ("site-packages/requests-2.31.0.dist-info/METADATA", Some("requests 2.31.0")),
-            ("lib/python3.11/site-packages/Mixed.Case_Name-1.0.dist-info/METADATA", Some("mixed-case-name 1.0")),
-            ("lib/python3.11/site-packages/old-1.2-py3.11.egg-info/PKG-INFO", Some("old 1.2")),
-            ("lib/python3.11/site-packages/flat-3.egg-info", Some("flat 3")),
+            (
+                "site-packages/requests-2.31.0.dist-info/METADATA",
+                Some("requests 2.31.0"),
+            ),
+            (
+                "lib/python3.11/site-packages/Mixed.Case_Name-1.0.dist-info/METADATA",
+                Some("mixed-case-name 1.0"),
+            ),
+            (
+                "lib/python3.11/site-packages/old-1.2-py3.11.egg-info/PKG-INFO",
+                Some("old 1.2"),
+            ),
+            (
+                "lib/python3.11/site-packages/flat-3.egg-info",
+                Some("flat 3"),
+            ),
             ("site-packages/requests-2.31.0.dist-info/RECORD", None),
             ("site-packages/requests/vendored-1.dist-info/METADATA", None),
             ("share/doc/x-1.dist-info/METADATA", None),
@@ -169,15 +182,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a-1-0.tar.bz2");
         let file = File::create(&path).expect("a file");
-        let mut tar = tar::Builder::new(bzip2::write::BzEncoder::new(file, bzip2::Compression::fast()));
+        let mut tar = tar::Builder::new(bzip2::write::BzEncoder::new(
+            file,
+            bzip2::Compression::fast(),
+        ));
         let files = b"lib/python3.11/site-packages/aaa-1.0.dist-info/METADATA\n";
         let mut header = tar::Header::new_ustar();
         header.set_size(files.len() as u64);
         header.set_cksum();
-        tar.append_data(&mut header, "info/files", files.as_slice()).expect("an entry");
-        tar.into_inner().and_then(bzip2::write::BzEncoder::finish).expect("an archive");
+        tar.append_data(&mut header, "info/files", files.as_slice())
+            .expect("an entry");
+        tar.into_inner()
+            .and_then(bzip2::write::BzEncoder::finish)
+            .expect("an archive");
         let found = python_distributions(&path, "a-1-0.tar.bz2").expect("it is readable");
-        assert_eq!(found, [Distribution { name: "aaa".into(), version: "1.0".into() }]);
+        assert_eq!(
+            found,
+            [Distribution {
+                name: "aaa".into(),
+                version: "1.0".into()
+            }]
+        );
     }
 
     #[test]

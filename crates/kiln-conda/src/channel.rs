@@ -158,7 +158,17 @@ mod tests {
             defaults: vec!["corp/main".into()],
         };
         assert_eq!(
-            addresses(&settings, &["conda-forge", "defaults", "nodefaults", "file:///srv/chan", "conda-forge", "pkgs/r"]),
+            addresses(
+                &settings,
+                &[
+                    "conda-forge",
+                    "defaults",
+                    "nodefaults",
+                    "file:///srv/chan",
+                    "conda-forge",
+                    "pkgs/r"
+                ]
+            ),
             [
                 "conda-forge http://localhost:1/mirror/conda-forge/",
                 "corp/main http://localhost:1/mirror/corp/main/",
@@ -166,14 +176,27 @@ mod tests {
                 "pkgs/r http://localhost:1/mirror/pkgs/r/",
             ]
         );
-        assert_eq!(addresses(&settings, &[]), ["corp/main http://localhost:1/mirror/corp/main/"]);
+        assert_eq!(
+            addresses(&settings, &[]),
+            ["corp/main http://localhost:1/mirror/corp/main/"]
+        );
     }
 
     #[test]
     fn hostile_channels_are_refused_without_printing_credentials() {
         for text in [
-            "", "..", "a/../b", "/srv/channel", "./here", "ftp://example.org/c", "https://example.org/c?x=1",
-            "https://u:pw@example.org/c", "file://host/c", "a\nb", "c:\\x", "name[linux-64]",
+            "",
+            "..",
+            "a/../b",
+            "/srv/channel",
+            "./here",
+            "ftp://example.org/c",
+            "https://example.org/c?x=1",
+            "https://u:pw@example.org/c",
+            "file://host/c",
+            "a\nb",
+            "c:\\x",
+            "name[linux-64]",
         ] {
             let error = ChannelSettings::default().one(text).expect_err(text);
             assert!(!error.to_string().contains("pw"), "{error}");

@@ -200,18 +200,27 @@ mod tests {
             user: "kiln".into(),
             password: Secret::new("s3cret"),
         };
-        let asked = credentials("https://example.org/", basic).authorize(&url("https://example.org/a"));
-        assert_eq!(asked.header.expect("basic is a header"), "Basic a2lsbjpzM2NyZXQ=");
+        let asked =
+            credentials("https://example.org/", basic).authorize(&url("https://example.org/a"));
+        assert_eq!(
+            asked.header.expect("basic is a header"),
+            "Basic a2lsbjpzM2NyZXQ="
+        );
 
         let token = UrlSecret::CondaToken(Secret::new("tk-1"));
         let asked = credentials("https://example.org/get", token.clone())
             .authorize(&url("https://example.org/get/chan/linux-64/repodata.json"));
-        assert_eq!(asked.url.as_str(), "https://example.org/get/t/tk-1/chan/linux-64/repodata.json");
-        let asked = credentials("https://example.org/", token).authorize(&url("https://example.org/chan/x"));
+        assert_eq!(
+            asked.url.as_str(),
+            "https://example.org/get/t/tk-1/chan/linux-64/repodata.json"
+        );
+        let asked = credentials("https://example.org/", token)
+            .authorize(&url("https://example.org/chan/x"));
         assert_eq!(asked.url.as_str(), "https://example.org/t/tk-1/chan/x");
 
         let query = UrlSecret::Query(Secret::new("?sig=abc"));
-        let asked = credentials("https://example.org/", query).authorize(&url("https://example.org/w.whl?v=1"));
+        let asked = credentials("https://example.org/", query)
+            .authorize(&url("https://example.org/w.whl?v=1"));
         assert_eq!(asked.url.as_str(), "https://example.org/w.whl?v=1&sig=abc");
     }
 
@@ -219,12 +228,21 @@ mod tests {
     fn the_longest_prefix_wins_and_nothing_prints_a_secret() {
         let secret = |text: &str| UrlSecret::Bearer(Secret::new(text));
         let all = Credentials::new(vec![
-            Credential { prefix: url("https://example.org/"), secret: secret("wide") },
-            Credential { prefix: url("https://example.org/a/b"), secret: secret("narrow") },
+            Credential {
+                prefix: url("https://example.org/"),
+                secret: secret("wide"),
+            },
+            Credential {
+                prefix: url("https://example.org/a/b"),
+                secret: secret("narrow"),
+            },
         ]);
         let header = all.authorize(&url("https://example.org/a/b/c")).header;
         assert_eq!(header.expect("one covers it"), "Bearer narrow");
         let printed = format!("{all:?}");
-        assert!(!printed.contains("wide") && !printed.contains("narrow"), "{printed}");
+        assert!(
+            !printed.contains("wide") && !printed.contains("narrow"),
+            "{printed}"
+        );
     }
 }

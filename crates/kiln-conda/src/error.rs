@@ -186,13 +186,14 @@ fn missing_text(packages: &[MissingPackage], channels: &[String]) -> String {
     let each: Vec<String> = packages
         .iter()
         .map(|package| {
-            let mut text = format!("`{}`", package.name);
+            let name = &package.name;
             if !package.other_platforms.is_empty() {
-                text.push_str(&format!(" (only for {})", package.other_platforms.join(", ")));
-            } else if !package.nearest.is_empty() {
-                text.push_str(&format!(" (near: {})", list(&package.nearest)));
+                format!("`{name}` (only for {})", package.other_platforms.join(", "))
+            } else if package.nearest.is_empty() {
+                format!("`{name}`")
+            } else {
+                format!("`{name}` (near: {})", list(&package.nearest))
             }
-            text
         })
         .collect();
     format!(
@@ -206,11 +207,17 @@ fn missing_help(packages: &[MissingPackage]) -> String {
     let one = |package: &MissingPackage| {
         let name = &package.name;
         if let Some(platform) = package.other_platforms.first() {
-            format!("build for a platform that has `{name}`, for example {platform}, or leave it out")
+            format!(
+                "build for a platform that has `{name}`, for example {platform}, or leave it out"
+            )
         } else if let Some(near) = package.nearest.first() {
-            format!("check the spelling of `{name}` (`{near}` exists), add a channel that has it, or move it to the pip section")
+            format!(
+                "check the spelling of `{name}` (`{near}` exists), add a channel that has it, or move it to the pip section"
+            )
         } else {
-            format!("check the spelling of `{name}`, add a channel that has it, or move it to the pip section")
+            format!(
+                "check the spelling of `{name}`, add a channel that has it, or move it to the pip section"
+            )
         }
     };
     packages.iter().map(one).collect::<Vec<_>>().join("; ")

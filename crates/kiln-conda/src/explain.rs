@@ -39,10 +39,18 @@ fn fold(name: &str) -> String {
 
 /// `opencv` and `py-opencv`, `torch` and `torch-cpu`: one is the other with a part before or after.
 fn has_common_affix(one: &str, other: &str) -> bool {
-    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    let (short, long) = if one.len() < other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
     short.len() >= 4
-        && (long.strip_prefix(short).is_some_and(|rest| rest.starts_with('-'))
-            || long.strip_suffix(short).is_some_and(|rest| rest.ends_with('-')))
+        && (long
+            .strip_prefix(short)
+            .is_some_and(|rest| rest.starts_with('-'))
+            || long
+                .strip_suffix(short)
+                .is_some_and(|rest| rest.ends_with('-')))
 }
 
 /// The number of insertions, deletions, substitutions and swaps of neighbours.
@@ -112,7 +120,15 @@ mod tests {
 
     #[test]
     fn near_names_are_found_and_far_ones_are_not() {
-        let names = ["numpy", "numba", "scikit-learn", "pandas", "py-opencv", "pytorch", "num"];
+        let names = [
+            "numpy",
+            "numba",
+            "scikit-learn",
+            "pandas",
+            "py-opencv",
+            "pytorch",
+            "num",
+        ];
         let near = |wanted| nearest(wanted, names.into_iter());
         assert_eq!(near("numpi"), ["numpy"]);
         assert_eq!(near("scikit_learn"), ["scikit-learn"]);

@@ -37,7 +37,11 @@ pub(crate) fn package(
     let package = &record.package_record;
     let file_name = record.identifier.to_file_name();
     let refused = |reason: &str| CondaError::Record {
-        package: file_name.chars().filter(|c| !c.is_control()).take(120).collect(),
+        package: file_name
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(120)
+            .collect(),
         reason: reason.to_owned(),
     };
     if let Some(reason) = refusal(record) {
@@ -46,7 +50,8 @@ pub(crate) fn package(
     let sha256 = package
         .sha256
         .ok_or_else(|| refused("the channel gives no sha256 for it"))?;
-    let sha256 = Digest::from_hex(&hex::encode(sha256)).map_err(|_| refused("its sha256 is none"))?;
+    let sha256 =
+        Digest::from_hex(&hex::encode(sha256)).map_err(|_| refused("its sha256 is none"))?;
     Ok(CondaPackage {
         name: package.name.as_normalized().to_owned(),
         version: package.version.to_string(),
@@ -72,8 +77,13 @@ fn channel_of(record: &RepoDataRecord, channels: &[NamedChannel]) -> String {
     let recorded = record.channel.as_deref().unwrap_or_default();
     channels
         .iter()
-        .find(|known| known.channel.base_url.as_str().trim_end_matches('/') == recorded.trim_end_matches('/'))
-        .map_or_else(|| recorded.trim_end_matches('/').to_owned(), |known| known.text.clone())
+        .find(|known| {
+            known.channel.base_url.as_str().trim_end_matches('/') == recorded.trim_end_matches('/')
+        })
+        .map_or_else(
+            || recorded.trim_end_matches('/').to_owned(),
+            |known| known.text.clone(),
+        )
 }
 
 /// Names, versions, builds and file names: one path segment, visible ASCII, no leading dot or dash.
@@ -98,7 +108,9 @@ fn is_fetchable(record: &RepoDataRecord, file_name: &str) -> bool {
         .as_deref()
         .and_then(|channel| Url::parse(channel).ok())
         .is_none_or(|channel| channel.scheme() != "file");
-    let last = url.path_segments().and_then(|mut segments| segments.next_back());
+    let last = url
+        .path_segments()
+        .and_then(|mut segments| segments.next_back());
     let named = last.is_some_and(|last| last == file_name || unescaped_plus(last) == file_name);
     let scheme = match url.scheme() {
         "https" | "http" => true,
@@ -124,10 +136,19 @@ mod tests {
 
     #[test]
     fn plain_texts_are_one_safe_path_segment() {
-        for fine in ["numpy", "1!0.5", "1.0+cu118", "py311h_0", "_libgcc_mutex", "a-1-0.tar.bz2"] {
+        for fine in [
+            "numpy",
+            "1!0.5",
+            "1.0+cu118",
+            "py311h_0",
+            "_libgcc_mutex",
+            "a-1-0.tar.bz2",
+        ] {
             assert!(is_plain(fine), "{fine}");
         }
-        for hostile in ["", ".", "..", "../x", "a/b", "a\\b", "-rf", "a b", "a\n", "ä", ".hidden"] {
+        for hostile in [
+            "", ".", "..", "../x", "a/b", "a\\b", "-rf", "a b", "a\n", "ä", ".hidden",
+        ] {
             assert!(!is_plain(hostile), "{hostile}");
         }
     }

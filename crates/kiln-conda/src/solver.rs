@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kiln_lock::{BaseFacts, ChannelPriority, CondaPackage};
@@ -143,18 +143,17 @@ impl CondaSolver {
             token: stop.token.clone(),
         };
         let needs_python = request.needs_python;
-        let (records, notes) =
-            tokio::task::spawn_blocking(move || task.run(specs, needs_python))
-                .await
-                .map_err(|error| CondaError::Internal {
-                    reason: error.to_string(),
-                })?
-                .map_err(|error| match error {
-                    CondaError::Timeout { .. } => CondaError::Timeout {
-                        after: request.timeout,
-                    },
-                    other => other,
-                })?;
+        let (records, notes) = tokio::task::spawn_blocking(move || task.run(specs, needs_python))
+            .await
+            .map_err(|error| CondaError::Internal {
+                reason: error.to_string(),
+            })?
+            .map_err(|error| match error {
+                CondaError::Timeout { .. } => CondaError::Timeout {
+                    after: request.timeout,
+                },
+                other => other,
+            })?;
 
         let mut packages = records
             .iter()
@@ -186,7 +185,9 @@ impl CondaSolver {
             return Err(invalid("it names no one package".into()));
         }
         if spec.url.is_some() {
-            return Err(invalid("it is an address, not a package of a channel".into()));
+            return Err(invalid(
+                "it is an address, not a package of a channel".into(),
+            ));
         }
         if let Some(channel) = channel {
             spec.channel = Some(Arc::new(self.settings.channels.one(channel)?.channel));
@@ -202,12 +203,14 @@ impl CondaSolver {
     ) -> Result<Vec<NamedChannel>, CondaError> {
         let mut channels = self.settings.channels.resolve(&request.channels)?;
         for channel in specs.iter().filter_map(|spec| spec.channel.as_deref()) {
-            if channels.iter().all(|known| known.channel.base_url != channel.base_url) {
+            if channels
+                .iter()
+                .all(|known| known.channel.base_url != channel.base_url)
+            {
                 channels.push(NamedChannel {
-                    text: channel
-                        .name
-                        .clone()
-                        .unwrap_or_else(|| channel.base_url.as_str().trim_end_matches('/').to_owned()),
+                    text: channel.name.clone().unwrap_or_else(|| {
+                        channel.base_url.as_str().trim_end_matches('/').to_owned()
+                    }),
                     channel: channel.clone(),
                 });
             }
@@ -227,9 +230,12 @@ impl CondaSolver {
         subdir: Subdir,
         channels: &[NamedChannel],
     ) -> Result<Query, CondaError> {
-        let private = channels
-            .iter()
-            .any(|known| request.credentials.find(known.channel.base_url.url()).is_some());
+        let private = channels.iter().any(|known| {
+            request
+                .credentials
+                .find(known.channel.base_url.url())
+                .is_some()
+        });
         let cache = if private {
             let scope = kiln_oci::Digest::of(request.scope.as_bytes()).to_hex();
             self.settings.cache_dir.join("scoped").join(&scope[..32])
@@ -287,17 +293,27 @@ struct Query {
 
 impl Query {
     fn rattler_channels(&self) -> Vec<Channel> {
-        self.channels.iter().map(|known| known.channel.clone()).collect()
+        self.channels
+            .iter()
+            .map(|known| known.channel.clone())
+            .collect()
     }
 
     fn texts(&self) -> Vec<String> {
-        self.channels.iter().map(|known| known.text.clone()).collect()
+        self.channels
+            .iter()
+            .map(|known| known.text.clone())
+            .collect()
     }
 
     /// The records of the specs' packages and of all they may depend on.
     async fn records(&self, specs: Vec<MatchSpec>) -> Result<Vec<RepoData>, CondaError> {
         self.gateway
-            .query(self.rattler_channels(), [self.subdir, Subdir::NoArch], specs)
+            .query(
+                self.rattler_channels(),
+                [self.subdir, Subdir::NoArch],
+                specs,
+            )
             .recursive(true)
             .execute()
             .await
@@ -331,7 +347,9 @@ impl Query {
 
     async fn elsewhere(&self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
         let specs: Vec<MatchSpec> = names.iter().filter_map(|name| bare_spec(name)).collect();
-        let others = OTHER_PLATFORMS.into_iter().filter(|other| *other != self.subdir);
+        let others = OTHER_PLATFORMS
+            .into_iter()
+            .filter(|other| *other != self.subdir);
         let query = self
             .gateway
             .query(self.rattler_channels(), others.collect::<Vec<_>>(), specs)
@@ -354,7 +372,11 @@ impl Query {
 
     /// What a failed read means, without anything that could hold a credential.
     fn failure(&self, error: &GatewayError) -> CondaError {
-        let denied = self.denied.lock().unwrap_or_else(|broken| broken.into_inner()).clone();
+        let denied = self
+            .denied
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(denied) = denied {
             return CondaError::Denied {
                 channel: self.channel_of(&denied.url),
@@ -479,7 +501,9 @@ impl Task {
         notes: &mut Vec<String>,
     ) -> Result<Records, CondaError> {
         let has = |records: &Records, name: &str| {
-            records.iter().any(|record| record.package_record.name.as_normalized() == name)
+            records
+                .iter()
+                .any(|record| record.package_record.name.as_normalized() == name)
         };
         let offered = self
             .repodata
@@ -494,7 +518,9 @@ impl Task {
             Ok(with_pip) => Ok(with_pip),
             Err(NoAnswer::Failed(error)) => Err(error),
             Err(NoAnswer::Clash(_)) => {
-                notes.push("the channels' pip does not fit these packages and is left out".to_owned());
+                notes.push(
+                    "the channels' pip does not fit these packages and is left out".to_owned(),
+                );
                 Ok(records)
             }
         }
@@ -521,59 +547,60 @@ impl Task {
             ..rattler_solve::SolverTask::from_iter(&self.repodata)
         };
         let answer = rattler_solve::SolverImpl::solve(&mut rattler_solve::resolvo::Solver, task);
-        answer.map(|result| result.records).map_err(|error| match error {
-            rattler_solve::SolveError::Unsolvable(clashes) => NoAnswer::Clash(clashes.join("\n")),
-            rattler_solve::SolveError::Cancelled if self.token.is_cancelled() => {
-                NoAnswer::Failed(CondaError::Cancelled)
-            }
-            rattler_solve::SolveError::Cancelled => NoAnswer::Failed(CondaError::Timeout {
-                after: Duration::ZERO,
-            }),
-            other => NoAnswer::Failed(CondaError::Internal {
-                reason: other.to_string(),
-            }),
-        })
+        answer
+            .map(|result| result.records)
+            .map_err(|error| match error {
+                rattler_solve::SolveError::Unsolvable(clashes) => {
+                    NoAnswer::Clash(clashes.join("\n"))
+                }
+                rattler_solve::SolveError::Cancelled if self.token.is_cancelled() => {
+                    NoAnswer::Failed(CondaError::Cancelled)
+                }
+                rattler_solve::SolveError::Cancelled => NoAnswer::Failed(CondaError::Timeout {
+                    after: Duration::ZERO,
+                }),
+                other => NoAnswer::Failed(CondaError::Internal {
+                    reason: other.to_string(),
+                }),
+            })
     }
 
-    /// Loosens one spec at a time, and says for which of them the rest fits together.
+    /// Loosens or leaves out one spec at a time, and says for which of them the rest fits together.
     fn help(&self, specs: &[MatchSpec]) -> Vec<String> {
         let deadline = self.deadline.min(Instant::now() + HELP_TIME);
         let mut help = Vec::new();
         for (index, spec) in specs.iter().enumerate().take(MOST_LOOSENED) {
-            let Some(name) = name_of(spec) else { continue };
-            let Some(bare) = bare_spec(name) else { continue };
             if Instant::now() >= deadline {
                 break;
             }
-            let mut others = specs.to_vec();
-            if *spec == bare {
-                others.remove(index);
-                if self.attempt(others, deadline).is_ok() {
-                    help.push(format!("without `{name}` the rest fits together"));
-                }
+            let (Some(name), Some(bare)) = (name_of(spec), name_of(spec).and_then(bare_spec))
+            else {
                 continue;
-            }
-            others[index] = bare;
-            match self.attempt(others, deadline) {
-                Ok(records) => {
-                    let fits = records
-                        .iter()
-                        .find(|record| record.package_record.name.as_normalized() == name)
-                        .map(|record| record.package_record.version.to_string());
-                    help.push(match fits {
+            };
+            let mut others = specs.to_vec();
+            others.remove(index);
+            if *spec != bare {
+                let mut loosened = others.clone();
+                loosened.push(bare);
+                if let Ok(records) = self.attempt(loosened, deadline) {
+                    help.push(match version_of(&records, name) {
                         Some(version) => format!("loosen `{spec}`: {name} {version} would fit"),
                         None => format!("loosen `{spec}`"),
                     });
+                    continue;
                 }
-                Err(_) => {
-                    let mut others = specs.to_vec();
-                    others.remove(index);
-                    if self.attempt(others, deadline).is_ok() {
-                        help.push(format!("without `{name}` the rest fits together"));
-                    }
-                }
+            }
+            if self.attempt(others, deadline).is_ok() {
+                help.push(format!("without `{name}` the rest fits together"));
             }
         }
         help
     }
+}
+
+fn version_of(records: &[RepoDataRecord], name: &str) -> Option<String> {
+    records
+        .iter()
+        .find(|record| record.package_record.name.as_normalized() == name)
+        .map(|record| record.package_record.version.to_string())
 }

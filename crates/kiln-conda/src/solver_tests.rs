@@ -37,8 +37,11 @@ fn repodata(subdir: &str, records: &[(String, Value)]) -> String {
 fn write_channel(folder: &Path, subdir: &str, records: &[(String, Value)]) {
     for (name, records) in [(subdir, records), ("noarch", &[])] {
         std::fs::create_dir_all(folder.join(name)).expect("a folder");
-        std::fs::write(folder.join(name).join("repodata.json"), repodata(name, records))
-            .expect("a package list");
+        std::fs::write(
+            folder.join(name).join("repodata.json"),
+            repodata(name, records),
+        )
+        .expect("a package list");
     }
 }
 
@@ -48,7 +51,9 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     fn channel(&self, name: &str, records: &[(String, Value)]) -> String {
@@ -61,7 +66,10 @@ impl Bed {
         CondaSolver::new(
             reqwest::Client::new(),
             SolverSettings {
-                channels: ChannelSettings { alias, defaults: Vec::new() },
+                channels: ChannelSettings {
+                    alias,
+                    defaults: Vec::new(),
+                },
                 cache_dir: self.folder.path().join("cache"),
             },
         )
@@ -69,7 +77,9 @@ impl Bed {
 
     async fn solve(&self, channels: &[String], specs: &[&str]) -> Result<Solution, CondaError> {
         let request = request(channels, specs);
-        self.solver(None).solve(&request, &CancellationToken::new()).await
+        self.solver(None)
+            .solve(&request, &CancellationToken::new())
+            .await
     }
 }
 
@@ -78,7 +88,10 @@ fn request(channels: &[String], specs: &[&str]) -> SolveRequest {
         channels: channels.to_vec(),
         specs: specs.iter().map(ToString::to_string).collect(),
         platform: "linux/amd64".into(),
-        facts: BaseFacts { glibc: Some("2.36".into()), ..BaseFacts::default() },
+        facts: BaseFacts {
+            glibc: Some("2.36".into()),
+            ..BaseFacts::default()
+        },
         priority: ChannelPriority::Flexible,
         needs_python: false,
         credentials: Credentials::default(),
@@ -100,9 +113,16 @@ async fn a_solution_is_sorted_and_every_field_of_the_lock_is_there() {
     let bed = Bed::new();
     let channel = bed.channel(
         "main",
-        &[record("zlib", "1.3", 0, &[]), record("app", "2.0", 1, &["zlib >=1"]), record("app", "1.0", 0, &[])],
+        &[
+            record("zlib", "1.3", 0, &[]),
+            record("app", "2.0", 1, &["zlib >=1"]),
+            record("app", "1.0", 0, &[]),
+        ],
     );
-    let solution = bed.solve(std::slice::from_ref(&channel), &["app"]).await.expect("it is solvable");
+    let solution = bed
+        .solve(std::slice::from_ref(&channel), &["app"])
+        .await
+        .expect("it is solvable");
     assert_eq!(names(&solution), ["app 2.0", "zlib 1.3"]);
     let app = &solution.packages[0];
     assert_eq!(app.file_name, "app-2.0-h_1.conda");
@@ -110,34 +130,63 @@ async fn a_solution_is_sorted_and_every_field_of_the_lock_is_there() {
     assert_eq!(app.channel, channel);
     assert_eq!(app.sha256, kiln_oci::Digest::of(b"app2.0"));
     assert_eq!(app.md5.as_deref(), Some("d41d8cd98f00b204e9800998ecf8427e"));
-    assert_eq!((app.build_number, app.size_bytes, app.subdir.as_str()), (1, Some(1), "linux-64"));
+    assert_eq!(
+        (app.build_number, app.size_bytes, app.subdir.as_str()),
+        (1, Some(1), "linux-64")
+    );
     assert_eq!(app.depends, ["zlib >=1"]);
 }
 
 #[tokio::test]
 async fn flexible_reaches_a_lower_channel_only_where_it_must_and_strict_never() {
     let bed = Bed::new();
-    let high = bed.channel("high", &[record("lib", "1.0", 0, &[]), record("tool", "1.0", 0, &[])]);
-    let low = bed.channel("low", &[record("lib", "2.0", 0, &[]), record("tool", "9.0", 0, &[])]);
+    let high = bed.channel(
+        "high",
+        &[record("lib", "1.0", 0, &[]), record("tool", "1.0", 0, &[])],
+    );
+    let low = bed.channel(
+        "low",
+        &[record("lib", "2.0", 0, &[]), record("tool", "9.0", 0, &[])],
+    );
     let channels = [high, low];
-    let solution = bed.solve(&channels, &["lib >=2", "tool"]).await.expect("flexible solves it");
+    let solution = bed
+        .solve(&channels, &["lib >=2", "tool"])
+        .await
+        .expect("flexible solves it");
     assert_eq!(names(&solution), ["lib 2.0", "tool 1.0"]);
     let strict = SolveRequest {
         priority: ChannelPriority::Strict,
         ..request(&channels, &["lib >=2", "tool"])
     };
-    let error = bed.solver(None).solve(&strict, &CancellationToken::new()).await;
-    assert_eq!(error.expect_err("strict does not").kind(), CondaErrorKind::Unsatisfiable);
+    let error = bed
+        .solver(None)
+        .solve(&strict, &CancellationToken::new())
+        .await;
+    assert_eq!(
+        error.expect_err("strict does not").kind(),
+        CondaErrorKind::Unsatisfiable
+    );
 }
 
 #[tokio::test]
 async fn a_channel_in_a_spec_is_searched_and_kept_to() {
     let bed = Bed::new();
-    write_channel(&bed.folder.path().join("one"), "linux-64", &[record("lib", "1.0", 0, &[])]);
-    write_channel(&bed.folder.path().join("two"), "linux-64", &[record("lib", "2.0", 0, &[])]);
+    write_channel(
+        &bed.folder.path().join("one"),
+        "linux-64",
+        &[record("lib", "1.0", 0, &[])],
+    );
+    write_channel(
+        &bed.folder.path().join("two"),
+        "linux-64",
+        &[record("lib", "2.0", 0, &[])],
+    );
     let alias = Url::from_directory_path(bed.folder.path()).expect("an absolute path");
     let request = request(&["two".into()], &["one::lib"]);
-    let solution = bed.solver(Some(alias)).solve(&request, &CancellationToken::new()).await;
+    let solution = bed
+        .solver(Some(alias))
+        .solve(&request, &CancellationToken::new())
+        .await;
     let solution = solution.expect("it is solvable");
     assert_eq!(names(&solution), ["lib 1.0"]);
     assert_eq!(solution.packages[0].channel, "one");
@@ -154,19 +203,43 @@ async fn a_clash_names_the_constraints_and_what_would_help() {
             record("foo", "1.0", 0, &["bar <2"]),
         ],
     );
-    let error = bed.solve(&[channel], &["foo", "bar 2.*"]).await.expect_err("they clash");
-    insta::assert_snapshot!(error, @"");
-    insta::assert_snapshot!(error.remedy(), @"");
+    let error = bed
+        .solve(&[channel], &["foo", "bar 2.*"])
+        .await
+        .expect_err("they clash");
+    insta::assert_snapshot!(error, @r"
+    no set of conda packages meets the constraints:
+    The following packages are incompatible
+    ├─ bar 2.* can be installed with any of the following options:
+    │  └─ bar 2.0
+    └─ foo * cannot be installed because there are no viable options:
+       └─ foo 1.0 would require
+          └─ bar <2, which cannot be installed because there are no viable options:
+             └─ bar 1.0, which conflicts with the versions reported above.
+    ");
+    assert_eq!(
+        error.remedy(),
+        "without `foo` the rest fits together; loosen `bar 2.*`: bar 1.0 would fit"
+    );
 }
 
 #[tokio::test]
 async fn a_package_that_is_not_there_brings_near_names_and_other_platforms() {
     let bed = Bed::new();
     let channel = bed.channel("main", &[record("numpy", "1.0", 0, &[])]);
-    write_channel(&bed.folder.path().join("main"), "osx-arm64", &[record("metal", "1.0", 0, &[])]);
-    let error = bed.solve(&[channel], &["numpi", "metal"]).await.expect_err("they are missing");
+    write_channel(
+        &bed.folder.path().join("main"),
+        "osx-arm64",
+        &[record("metal", "1.0", 0, &[])],
+    );
+    let error = bed
+        .solve(&[channel], &["numpi", "metal"])
+        .await
+        .expect_err("they are missing");
     assert_eq!(error.kind(), CondaErrorKind::NotFound);
-    let CondaError::Missing { packages, .. } = &error else { panic!("{error:?}") };
+    let CondaError::Missing { packages, .. } = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(packages[0].name, "metal");
     assert_eq!(packages[1].nearest, ["numpy"]);
 }
@@ -184,15 +257,27 @@ async fn cuda_and_glibc_come_from_the_base_alone() {
         ],
     );
     let channels = [channel];
-    let solution = bed.solve(&channels, &["gpu"]).await.expect("the CPU build is there");
+    let solution = bed
+        .solve(&channels, &["gpu"])
+        .await
+        .expect("the CPU build is there");
     assert_eq!(solution.packages[0].build_number, 0);
     let mut with_cuda = request(&channels, &["gpu", "only"]);
     with_cuda.facts.cuda = Some("12.4".into());
-    let solution = bed.solver(None).solve(&with_cuda, &CancellationToken::new()).await;
-    assert_eq!(solution.expect("CUDA is there").packages[0].build_number, 200);
+    let solution = bed
+        .solver(None)
+        .solve(&with_cuda, &CancellationToken::new())
+        .await;
+    assert_eq!(
+        solution.expect("CUDA is there").packages[0].build_number,
+        200
+    );
     let error = bed.solve(&channels, &["only"]).await.expect_err("no CUDA");
     assert!(error.remedy().contains("GPU base"), "{}", error.remedy());
-    let error = bed.solve(&channels, &["new"]).await.expect_err("an old glibc");
+    let error = bed
+        .solve(&channels, &["new"])
+        .await
+        .expect_err("an old glibc");
     assert!(error.remedy().contains("2.36"), "{}", error.remedy());
 }
 
@@ -201,13 +286,26 @@ async fn a_pip_section_brings_python_and_python_brings_pip() {
     let bed = Bed::new();
     let channel = bed.channel(
         "main",
-        &[record("python", "3.12.4", 0, &[]), record("pip", "24.0", 0, &["python"]), record("lib", "1", 0, &[])],
+        &[
+            record("python", "3.12.4", 0, &[]),
+            record("pip", "24.0", 0, &["python"]),
+            record("lib", "1", 0, &[]),
+        ],
     );
     let channels = [channel];
-    let solution = bed.solve(&channels, &["lib"]).await.expect("it is solvable");
+    let solution = bed
+        .solve(&channels, &["lib"])
+        .await
+        .expect("it is solvable");
     assert_eq!(names(&solution), ["lib 1"]);
-    let asked = SolveRequest { needs_python: true, ..request(&channels, &["lib"]) };
-    let solution = bed.solver(None).solve(&asked, &CancellationToken::new()).await;
+    let asked = SolveRequest {
+        needs_python: true,
+        ..request(&channels, &["lib"])
+    };
+    let solution = bed
+        .solver(None)
+        .solve(&asked, &CancellationToken::new())
+        .await;
     let solution = solution.expect("it is solvable");
     assert_eq!(names(&solution), ["lib 1", "pip 24.0", "python 3.12.4"]);
     assert_eq!(solution.notes.len(), 1);
@@ -217,7 +315,10 @@ async fn a_pip_section_brings_python_and_python_brings_pip() {
 async fn hostile_records_are_passed_over_and_never_chosen() {
     let bed = Bed::new();
     let (file, mut without_hash) = record("lib", "3.0", 0, &[]);
-    without_hash.as_object_mut().expect("an object").remove("sha256");
+    without_hash
+        .as_object_mut()
+        .expect("an object")
+        .remove("sha256");
     let (_, mut climbing) = record("lib", "9.0", 0, &[]);
     climbing["subdir"] = json!("../../etc");
     let channel = bed.channel(
@@ -234,9 +335,15 @@ async fn hostile_records_are_passed_over_and_never_chosen() {
         ],
     );
     let channels = [channel];
-    let solution = bed.solve(&channels, &["lib"]).await.expect("one record is fine");
+    let solution = bed
+        .solve(&channels, &["lib"])
+        .await
+        .expect("one record is fine");
     assert_eq!(names(&solution), ["lib 1.0"]);
-    let error = bed.solve(&channels, &["only"]).await.expect_err("it has no sha256");
+    let error = bed
+        .solve(&channels, &["only"])
+        .await
+        .expect_err("it has no sha256");
     assert!(error.to_string().contains("sha256"), "{error}");
 }
 
@@ -244,18 +351,31 @@ async fn hostile_records_are_passed_over_and_never_chosen() {
 async fn broken_specs_and_channels_are_the_inputs_fault() {
     let bed = Bed::new();
     let channel = bed.channel("main", &[]);
-    for spec in ["numpy >=1,", "*", "numpy[", "https://example.org/a-1-0.conda"] {
-        let error = bed.solve(std::slice::from_ref(&channel), &[spec]).await.expect_err(spec);
+    for spec in [
+        "numpy >=1,",
+        "*",
+        "numpy[",
+        "https://example.org/a-1-0.conda",
+    ] {
+        let error = bed
+            .solve(std::slice::from_ref(&channel), &[spec])
+            .await
+            .expect_err(spec);
         assert_eq!(error.kind(), CondaErrorKind::Invalid, "{spec}: {error}");
     }
     let absent = format!("file://{}/absent", bed.folder.path().display());
-    let error = bed.solve(&[absent], &["x"]).await.expect_err("no such channel");
+    let error = bed
+        .solve(&[absent], &["x"])
+        .await
+        .expect_err("no such channel");
     assert_eq!(error.kind(), CondaErrorKind::NotFound, "{error}");
 }
 
 /// Serves a channel on loopback; what the handler sees decides.
 async fn serve(router: axum::Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     #[expect(clippy::disallowed_methods, reason = "the runtime of the test ends it")]
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -280,13 +400,20 @@ async fn a_token_reaches_its_channel_and_nothing_that_is_kept() {
         if !path.starts_with("/t/tk-secret/") {
             return Err(StatusCode::FORBIDDEN);
         }
-        if path.ends_with("repodata.json") { Ok(list_for(&path)) } else { Err(StatusCode::NOT_FOUND) }
+        if path.ends_with("repodata.json") {
+            Ok(list_for(&path))
+        } else {
+            Err(StatusCode::NOT_FOUND)
+        }
     });
     let host = serve(router).await;
     let bed = Bed::new();
     let channel = format!("{host}/private");
     let mut asked = request(std::slice::from_ref(&channel), &["lib"]);
-    let error = bed.solver(None).solve(&asked, &CancellationToken::new()).await;
+    let error = bed
+        .solver(None)
+        .solve(&asked, &CancellationToken::new())
+        .await;
     let error = error.expect_err("no credentials");
     assert_eq!(error.kind(), CondaErrorKind::Auth, "{error}");
 
@@ -294,9 +421,15 @@ async fn a_token_reaches_its_channel_and_nothing_that_is_kept() {
         prefix: Url::parse(&host).expect("a URL"),
         secret: UrlSecret::CondaToken(Secret::new("tk-secret")),
     }]);
-    let solution = bed.solver(None).solve(&asked, &CancellationToken::new()).await;
+    let solution = bed
+        .solver(None)
+        .solve(&asked, &CancellationToken::new())
+        .await;
     let solution = solution.expect("the token opens it");
-    assert_eq!(solution.packages[0].url, format!("{channel}/linux-64/lib-1.0-h_0.conda"));
+    assert_eq!(
+        solution.packages[0].url,
+        format!("{channel}/linux-64/lib-1.0-h_0.conda")
+    );
     assert!(!format!("{solution:?}").contains("tk-secret"));
     let mut kept = 0;
     let mut folders = vec![bed.folder.path().join("cache")];
@@ -324,7 +457,10 @@ async fn a_fault_that_passes_is_retried_and_one_that_stays_is_the_networks() {
     let faults = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&faults);
     let router = axum::Router::new()
-        .route("/stays/{*path}", axum::routing::any(|| async { StatusCode::BAD_GATEWAY }))
+        .route(
+            "/stays/{*path}",
+            axum::routing::any(|| async { StatusCode::BAD_GATEWAY }),
+        )
         .fallback(move |request: Request| {
             let counter = Arc::clone(&counter);
             async move {
@@ -340,24 +476,41 @@ async fn a_fault_that_passes_is_retried_and_one_that_stays_is_the_networks() {
         });
     let host = serve(router).await;
     let bed = Bed::new();
-    let solution = bed.solve(&[format!("{host}/main")], &["lib"]).await.expect("it answers in the end");
+    let solution = bed
+        .solve(&[format!("{host}/main")], &["lib"])
+        .await
+        .expect("it answers in the end");
     assert_eq!(names(&solution), ["lib 1.0"]);
     assert!(faults.load(Ordering::SeqCst) > 2);
-    let error = bed.solve(&[format!("{host}/stays")], &["lib"]).await.expect_err("it never answers");
+    let error = bed
+        .solve(&[format!("{host}/stays")], &["lib"])
+        .await
+        .expect_err("it never answers");
     assert_eq!(error.kind(), CondaErrorKind::Network, "{error}");
 }
 
 #[tokio::test]
 async fn cancelling_and_a_deadline_end_a_solve_that_waits() {
-    let router = axum::Router::new().fallback(|| std::future::pending::<()>());
+    let router = axum::Router::new().fallback(std::future::pending::<()>);
     let host = serve(router).await;
     let bed = Bed::new();
     let asked = request(&[format!("{host}/main")], &["lib"]);
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let error = bed.solver(None).solve(&asked, &cancel).await.expect_err("cancelled");
+    let error = bed
+        .solver(None)
+        .solve(&asked, &cancel)
+        .await
+        .expect_err("cancelled");
     assert_eq!(error.kind(), CondaErrorKind::Cancelled);
-    let hasty = SolveRequest { timeout: Duration::from_millis(50), ..asked };
-    let error = bed.solver(None).solve(&hasty, &CancellationToken::new()).await.expect_err("too slow");
+    let hasty = SolveRequest {
+        timeout: Duration::from_millis(50),
+        ..asked
+    };
+    let error = bed
+        .solver(None)
+        .solve(&hasty, &CancellationToken::new())
+        .await
+        .expect_err("too slow");
     assert_eq!(error.kind(), CondaErrorKind::Timeout);
 }
