@@ -1,0 +1,20 @@
+//! conda packages: `.conda` and `.tar.bz2`.
+//!
+//! Source: conda's own `core/portability.py`, `core/path_actions.py` and the package format pages
+//! of its documentation; compared with what it writes, file by file.
+
+mod archive;
+mod entry_point;
+mod info;
+mod link;
+mod placeholder;
+mod record;
+
+pub use link::{CondaPackage, CondaRequest};
+
+/// How a file holds the placeholder of the prefix it was built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileMode {
+    Text,
+    Binary,
+}

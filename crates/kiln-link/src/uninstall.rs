@@ -1,0 +1,155 @@
+//! Removes a python distribution that a wheel of the same name replaces, as pip does before it
+//! installs over what conda brought.
+
+use std::io;
+
+use serde::Deserialize;
+
+use crate::folder::FolderSink;
+use crate::path::PrefixPath;
+use crate::target::PythonTarget;
+use crate::wheel::{normalised, parse_csv, script_names};
+
+/// Longest metadata file of an installed distribution.
+const MAX_METADATA_BYTES: u64 = 64 << 20;
+
+/// A distribution that can't be removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UninstallError {
+    /// The folder can't be read or changed.
+    #[error("removing the distribution {name} failed")]
+    Io {
+        /// The distribution's name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing says which files belong to it; pip refuses this too.
+    #[error(
+        "the distribution {directory} has no RECORD and no conda package owns it, so its files \
+         are not known"
+    )]
+    Unknown {
+        /// Its `.dist-info` or `.egg-info`.
+        directory: String,
+    },
+}
+
+/// Removes the files of the installed distribution of this name; gives the removed paths, none when
+/// it isn't installed.
+///
+/// The files are those of its RECORD, their byte-compiled forms and the scripts of its entry points.
+/// Without a RECORD they are what the owning conda package has below the library directory.
+pub fn uninstall(
+    folder: &mut FolderSink,
+    python: &PythonTarget,
+    name: &str,
+) -> Result<Vec<PrefixPath>, UninstallError> {
+    let io = |source| UninstallError::Io { name: name.to_owned(), source };
+    let wanted = normalised(name);
+    let mut removed = Vec::new();
+    for directory in folder.list(&python.site_packages).map_err(io)? {
+        let Some(stem) =
+            directory.strip_suffix(".dist-info").or_else(|| directory.strip_suffix(".egg-info"))
+        else {
+            continue;
+        };
+        if normalised(stem.split('-').next().unwrap_or(stem)) != wanted {
+            continue;
+        }
+        let Ok(info) = python.site_packages.join(&directory) else { continue };
+        let files = match record_files(folder, python, &info).map_err(io)? {
+            Some(files) => files,
+            None => owned_files(folder, python, &info)
+                .map_err(io)?
+                .ok_or(UninstallError::Unknown { directory })?,
+        };
+        for file in files {
+            for path in with_bytecode(folder, &file).map_err(io)? {
+                if folder.remove(&path).map_err(io)? {
+                    removed.push(path);
+                }
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The files that the distribution's RECORD and entry points name; `None` without a RECORD.
+fn record_files(
+    folder: &FolderSink,
+    python: &PythonTarget,
+    info: &PrefixPath,
+) -> io::Result<Option<Vec<PrefixPath>>> {
+    let read = |file: &str| -> io::Result<Option<Vec<u8>>> {
+        let path = info.join(file).map_err(io::Error::other)?;
+        match folder.read(&path, MAX_METADATA_BYTES) {
+            // An egg-info may be a file.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+            other => other,
+        }
+    };
+    let Some(record) = read("RECORD")? else { return Ok(None) };
+    let rows = parse_csv(&record).map_err(io::Error::other)?;
+    let mut files: Vec<PrefixPath> = rows
+        .iter()
+        // A path out of the prefix is none of the distribution's; pip leaves it too.
+        .filter_map(|row| PrefixPath::resolve(&python.site_packages, &row.path))
+        .collect();
+    if let Some(points) = read("entry_points.txt")? {
+        let names = script_names(&points);
+        files.extend(names.iter().filter_map(|name| PrefixPath::new(&format!("bin/{name}")).ok()));
+    }
+    // conda and pip add files that the RECORD of a conda package doesn't always name.
+    for file in ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json"] {
+        files.extend(info.join(file).ok());
+    }
+    Ok(Some(files))
+}
+
+/// What the conda package that owns a distribution has below the library directory.
+fn owned_files(
+    folder: &FolderSink,
+    python: &PythonTarget,
+    info: &PrefixPath,
+) -> io::Result<Option<Vec<PrefixPath>>> {
+    #[derive(Deserialize)]
+    struct Installed {
+        #[serde(default)]
+        files: Vec<String>,
+    }
+    let records = PrefixPath::new("conda-meta").expect("the path is in its shortest form");
+    let below = format!("{}/", info.as_str());
+    let library = format!("{}/", python.site_packages.as_str());
+    for name in folder.list(&records)? {
+        if !name.ends_with(".json") {
+            continue;
+        }
+        let path = records.join(&name).map_err(io::Error::other)?;
+        let Some(bytes) = folder.read(&path, MAX_METADATA_BYTES)? else { continue };
+        let Ok(installed) = serde_json::from_slice::<Installed>(&bytes) else { continue };
+        if installed.files.iter().any(|f| f.starts_with(&below) || f == info.as_str()) {
+            let files = installed.files.iter().filter(|file| file.starts_with(&library));
+            return Ok(Some(files.filter_map(|file| PrefixPath::new(file).ok()).collect()));
+        }
+    }
+    Ok(None)
+}
+
+/// A file and, of a source, its byte-compiled forms.
+fn with_bytecode(folder: &FolderSink, file: &PrefixPath) -> io::Result<Vec<PrefixPath>> {
+    let mut paths = vec![file.clone()];
+    let (Some(stem), Some(parent)) = (file.file_name().strip_suffix(".py"), file.parent()) else {
+        return Ok(paths);
+    };
+    let Ok(cache) = PrefixPath::new(&format!("{parent}/__pycache__")) else { return Ok(paths) };
+    let start = format!("{stem}.cpython-");
+    for name in folder.list(&cache)? {
+        if name.starts_with(&start) && name.ends_with(".pyc") {
+            paths.extend(cache.join(&name).ok());
+        }
+    }
+    Ok(paths)
+}

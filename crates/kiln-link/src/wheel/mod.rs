@@ -1,0 +1,17 @@
+//! Wheels.
+//!
+//! Source: PyPA "Binary distribution format" (PEP 427), "Recording installed projects" (PEP 376,
+//! 627), "Entry points", "Platform compatibility tags" (PEP 425); compared with what pip writes,
+//! file by file.
+
+mod entry_points;
+mod link;
+mod metadata;
+mod name;
+mod record;
+mod tags;
+
+pub use link::{WheelPackage, WheelRequest};
+pub(crate) use entry_points::script_names;
+pub(crate) use name::normalised;
+pub(crate) use record::{parse_csv, RecordRow};
