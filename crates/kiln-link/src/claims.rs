@@ -44,7 +44,11 @@ impl Rank {
             Installer::Conda => origin,
             Installer::Pip => Origin::Shipped,
         };
-        Self { installer: place.installer, step, order: place.order }
+        Self {
+            installer: place.installer,
+            step,
+            order: place.order,
+        }
     }
 }
 
@@ -77,8 +81,16 @@ impl Claims {
         if *owner == place {
             return;
         }
-        let (winner, loser) = if rank > *owner_rank { (place, *owner) } else { (*owner, place) };
-        self.clashes.push(Clash { path: path.clone(), winner, loser });
+        let (winner, loser) = if rank > *owner_rank {
+            (place, *owner)
+        } else {
+            (*owner, place)
+        };
+        self.clashes.push(Clash {
+            path: path.clone(),
+            winner,
+            loser,
+        });
         if winner == place {
             (*owner_rank, *owner) = (rank, place);
         }
@@ -101,7 +113,11 @@ impl Claims {
 
     /// A sink that lets through what the package at this place keeps.
     pub fn only<'a>(&'a self, place: Place, sink: &'a mut dyn Sink) -> OwnedPaths<'a> {
-        OwnedPaths { claims: self, place, sink }
+        OwnedPaths {
+            claims: self,
+            place,
+            sink,
+        }
     }
 }
 
@@ -126,11 +142,17 @@ mod tests {
     use super::*;
 
     const fn conda(order: u32) -> Place {
-        Place { installer: Installer::Conda, order }
+        Place {
+            installer: Installer::Conda,
+            order,
+        }
     }
 
     const fn pip(order: u32) -> Place {
-        Place { installer: Installer::Pip, order }
+        Place {
+            installer: Installer::Pip,
+            order,
+        }
     }
 
     fn owner(claims: &[(Place, Origin)]) -> Option<Place> {
@@ -163,7 +185,11 @@ mod tests {
         let mut claims = Claims::default();
         claims.claim(&path, Origin::Shipped, conda(1));
         claims.claim(&path, Origin::Shipped, conda(0));
-        let clash = Clash { path: path.clone(), winner: conda(1), loser: conda(0) };
+        let clash = Clash {
+            path: path.clone(),
+            winner: conda(1),
+            loser: conda(0),
+        };
         assert_eq!(claims.clashes(), [clash]);
         claims.release(&path);
         assert_eq!(claims.owner(&path), None);

@@ -18,7 +18,9 @@ pub struct LinkError {
 }
 
 fn at(entry: Option<&str>) -> String {
-    entry.map(|entry| format!(" at entry {entry:?}")).unwrap_or_default()
+    entry
+        .map(|entry| format!(" at entry {entry:?}"))
+        .unwrap_or_default()
 }
 
 /// What is wrong with a package, or with writing it.
@@ -153,7 +155,10 @@ impl Problem {
 
     /// Names the entry that is to blame.
     pub(crate) fn at(self, entry: impl Into<String>) -> Found {
-        Found { entry: Some(entry.into()), problem: self }
+        Found {
+            entry: Some(entry.into()),
+            problem: self,
+        }
     }
 }
 
@@ -167,13 +172,20 @@ pub(crate) struct Found {
 impl Found {
     /// Names the package.
     pub(crate) fn of(self, package: &str) -> LinkError {
-        LinkError { package: package.to_owned(), entry: self.entry, problem: self.problem }
+        LinkError {
+            package: package.to_owned(),
+            entry: self.entry,
+            problem: self.problem,
+        }
     }
 }
 
 impl From<Problem> for Found {
     fn from(problem: Problem) -> Self {
-        Self { entry: None, problem }
+        Self {
+            entry: None,
+            problem,
+        }
     }
 }
 

@@ -46,12 +46,18 @@ impl FolderSink {
         fs_err::create_dir_all(folder)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::open(folder, flags, Mode::empty())?;
-        Ok(Self { root, last: None, buffer: Vec::new() })
+        Ok(Self {
+            root,
+            last: None,
+            buffer: Vec::new(),
+        })
     }
 
     /// What stands at a path.
     pub fn find(&self, path: &PrefixPath) -> io::Result<Option<Found>> {
-        let Some(directory) = self.walk(path.parent(), false)? else { return Ok(None) };
+        let Some(directory) = self.walk(path.parent(), false)? else {
+            return Ok(None);
+        };
         match fs::statat(&directory, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => Found::File,
@@ -66,7 +72,9 @@ impl FolderSink {
 
     /// A regular file's content; `None` when there is none.
     pub fn read(&self, path: &PrefixPath, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(directory) = self.walk(path.parent(), false)? else { return Ok(None) };
+        let Some(directory) = self.walk(path.parent(), false)? else {
+            return Ok(None);
+        };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = match fs::openat(&directory, path.file_name(), flags, Mode::empty()) {
             Ok(file) => std::fs::File::from(file),
@@ -79,7 +87,9 @@ impl FolderSink {
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
-            return Err(io::Error::other(format!("{path} has more than {limit} bytes")));
+            return Err(io::Error::other(format!(
+                "{path} has more than {limit} bytes"
+            )));
         }
         Ok(Some(bytes))
     }
@@ -87,7 +97,9 @@ impl FolderSink {
     /// The names in a directory, sorted; none when it doesn't exist. Names that are no text or no
     /// safe component are left out.
     pub fn list(&self, path: &PrefixPath) -> io::Result<Vec<String>> {
-        let Some(directory) = self.walk(Some(path.as_str()), false)? else { return Ok(Vec::new()) };
+        let Some(directory) = self.walk(Some(path.as_str()), false)? else {
+            return Ok(Vec::new());
+        };
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&directory)? {
             let entry = entry?;
@@ -105,17 +117,27 @@ impl FolderSink {
     /// was one.
     pub fn remove(&mut self, path: &PrefixPath) -> io::Result<bool> {
         self.last = None;
-        let Some(directory) = self.walk(path.parent(), false)? else { return Ok(false) };
+        let Some(directory) = self.walk(path.parent(), false)? else {
+            return Ok(false);
+        };
         match fs::unlinkat(&directory, path.file_name(), AtFlags::empty()) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        let mut empty = path.parent().and_then(|parent| PrefixPath::new(parent).ok());
+        let mut empty = path
+            .parent()
+            .and_then(|parent| PrefixPath::new(parent).ok());
         while let Some(path) = empty {
-            let Some(directory) = self.walk(path.parent(), false)? else { break };
+            let Some(directory) = self.walk(path.parent(), false)? else {
+                break;
+            };
             match fs::unlinkat(&directory, path.file_name(), AtFlags::REMOVEDIR) {
-                Ok(()) => empty = path.parent().and_then(|parent| PrefixPath::new(parent).ok()),
+                Ok(()) => {
+                    empty = path
+                        .parent()
+                        .and_then(|parent| PrefixPath::new(parent).ok());
+                }
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::NOENT) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -126,8 +148,12 @@ impl FolderSink {
     /// Opens a directory below the folder; `None` when it doesn't exist and isn't to be made.
     fn walk(&self, path: Option<&str>, make: bool) -> io::Result<Option<OwnedFd>> {
         let mut stack = vec![self.root.as_fd().try_clone_to_owned()?];
-        let mut todo: VecDeque<String> =
-            path.unwrap_or_default().split('/').filter(|c| !c.is_empty()).map(str::to_owned).collect();
+        let mut todo: VecDeque<String> = path
+            .unwrap_or_default()
+            .split('/')
+            .filter(|c| !c.is_empty())
+            .map(str::to_owned)
+            .collect();
         let mut links = 0;
         while let Some(component) = todo.pop_front() {
             match component.as_str() {
@@ -220,8 +246,14 @@ fn leaves_folder(path: Option<&str>) -> io::Error {
 }
 
 fn times(mtime: i64) -> Timestamps {
-    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: mtime,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 impl Sink for FolderSink {
@@ -237,13 +269,23 @@ impl Sink for FolderSink {
                 fs::symlinkat(target, directory, name)?;
                 fs::utimensat(directory, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
             }
-            Node::File { mode, mtime, size: _, content } => {
+            Node::File {
+                mode,
+                mtime,
+                size: _,
+                content,
+            } => {
                 let mut buffer = std::mem::take(&mut self.buffer);
                 buffer.resize(COPY_BUFFER_BYTES, 0);
                 let directory = self.directory(entry.path.parent())?;
                 Self::clear(directory, name)?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-                let made = fs::openat(directory, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?;
+                let made = fs::openat(
+                    directory,
+                    name,
+                    flags | OFlags::CLOEXEC,
+                    Mode::from_raw_mode(0o600),
+                )?;
                 let mut file = std::fs::File::from(made);
                 copy(content, &mut file, &mut buffer)?;
                 fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
@@ -283,8 +325,17 @@ mod tests {
         let path = path(to);
         let mut content = text.as_bytes();
         let size = text.len() as u64;
-        let node = Node::File { mode: 0o755, mtime: 1_000, size, content: &mut content };
-        sink.put(Entry { path: &path, origin: Origin::Shipped, node })
+        let node = Node::File {
+            mode: 0o755,
+            mtime: 1_000,
+            size,
+            content: &mut content,
+        };
+        sink.put(Entry {
+            path: &path,
+            origin: Origin::Shipped,
+            node,
+        })
     }
 
     #[test]
@@ -296,9 +347,15 @@ mod tests {
         let file = dir.path().join("env/a/b/c");
         assert_eq!(fs_err::read(&file).expect("readable"), b"two");
         let metadata = fs_err::metadata(&file).expect("it exists");
-        assert_eq!((metadata.permissions().mode() & 0o7777, metadata.mtime()), (0o755, 1_000));
+        assert_eq!(
+            (metadata.permissions().mode() & 0o7777, metadata.mtime()),
+            (0o755, 1_000)
+        );
         assert!(sink.remove(&path("a/b/c")).expect("removable"));
-        assert!(!dir.path().join("env/a").exists(), "emptied directories go too");
+        assert!(
+            !dir.path().join("env/a").exists(),
+            "emptied directories go too"
+        );
         assert!(dir.path().join("env").exists());
     }
 
@@ -333,10 +390,16 @@ mod tests {
         let env = dir.path().join("env");
         let mut sink = FolderSink::open(&env).expect("it is made");
         symlink(&outside, env.join("x")).expect("linked");
-        assert!(sink.read(&path("x"), 9).is_err(), "a link is not read through");
+        assert!(
+            sink.read(&path("x"), 9).is_err(),
+            "a link is not read through"
+        );
         put(&mut sink, "x", "new").expect("written");
         assert_eq!(fs_err::read(&outside).expect("readable"), b"safe");
-        assert_eq!(sink.read(&path("x"), 9).expect("readable").as_deref(), Some(&b"new"[..]));
+        assert_eq!(
+            sink.read(&path("x"), 9).expect("readable").as_deref(),
+            Some(&b"new"[..])
+        );
         assert_eq!(sink.find(&path("x")).expect("found"), Some(Found::File));
     }
 

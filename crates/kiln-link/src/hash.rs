@@ -38,7 +38,14 @@ impl<R: Read> Verifying<R> {
             Expected::Sha384(_) => Hasher::Sha384(Sha384::new()),
             Expected::Sha512(_) => Hasher::Sha512(Sha512::new()),
         });
-        Self { inner, hasher, expected, expected_size, size: 0, done: false }
+        Self {
+            inner,
+            hasher,
+            expected,
+            expected_size,
+            size: 0,
+            done: false,
+        }
     }
 
     fn finish(&mut self) -> Result<(), Problem> {
@@ -60,11 +67,16 @@ impl<R: Read> Verifying<R> {
             Hasher::Sha384(h) => ("sha384", h.finalize().to_vec()),
             Hasher::Sha512(h) => ("sha512", h.finalize().to_vec()),
         };
-        let (Expected::Sha256(bytes) | Expected::Sha384(bytes) | Expected::Sha512(bytes)) = expected;
+        let (Expected::Sha256(bytes) | Expected::Sha384(bytes) | Expected::Sha512(bytes)) =
+            expected;
         if *bytes == found {
             return Ok(());
         }
-        Err(Problem::Content { what, expected: hex::encode(bytes), found: hex::encode(found) })
+        Err(Problem::Content {
+            what,
+            expected: hex::encode(bytes),
+            found: hex::encode(found),
+        })
     }
 }
 
@@ -98,7 +110,11 @@ pub(crate) struct Hashing<R> {
 
 impl<R> Hashing<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new(), size: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            size: 0,
+        }
     }
 
     /// The SHA-256 and the number of bytes that passed.
@@ -123,5 +139,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Reads what a sink left, so that the end's checks are made.
 pub(crate) fn drain(reader: &mut dyn Read) -> Result<(), Problem> {
-    io::copy(reader, &mut io::sink()).map(drop).map_err(Problem::from_read)
+    io::copy(reader, &mut io::sink())
+        .map(drop)
+        .map_err(Problem::from_read)
 }

@@ -38,10 +38,16 @@ impl Limits {
     /// Says whether an archive of this size may unpack to that many bytes.
     pub(crate) fn check(&self, archive_bytes: u64, unpacked: u64) -> Result<(), Problem> {
         if unpacked > self.unpacked_bytes {
-            return Err(Problem::TooLarge { what: "unpacked bytes", limit: self.unpacked_bytes });
+            return Err(Problem::TooLarge {
+                what: "unpacked bytes",
+                limit: self.unpacked_bytes,
+            });
         }
         if unpacked > self.ratio_free_bytes && unpacked / self.ratio > archive_bytes {
-            return Err(Problem::TooLarge { what: "unpacked bytes per archive byte", limit: self.ratio });
+            return Err(Problem::TooLarge {
+                what: "unpacked bytes per archive byte",
+                limit: self.ratio,
+            });
         }
         Ok(())
     }
@@ -57,7 +63,12 @@ pub(crate) struct Bounded<R> {
 
 impl<R> Bounded<R> {
     pub(crate) fn new(inner: R, limits: Limits, archive_bytes: u64) -> Self {
-        Self { inner, limits, archive_bytes, read: 0 }
+        Self {
+            inner,
+            limits,
+            archive_bytes,
+            read: 0,
+        }
     }
 }
 
@@ -65,7 +76,9 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.read += n as u64;
-        self.limits.check(self.archive_bytes, self.read).map_err(io::Error::other)?;
+        self.limits
+            .check(self.archive_bytes, self.read)
+            .map_err(io::Error::other)?;
         Ok(n)
     }
 }
@@ -77,7 +90,10 @@ pub(crate) fn read_limited(
     limit: u64,
 ) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
-    reader.take(limit + 1).read_to_end(&mut bytes).map_err(Problem::from_read)?;
+    reader
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Problem::from_read)?;
     if bytes.len() as u64 > limit {
         return Err(Problem::TooLarge { what, limit });
     }

@@ -20,7 +20,10 @@ impl Linked {
         self.files += 1;
         self.bytes += bytes;
         if self.bytes > limits.unpacked_bytes {
-            return Err(Problem::TooLarge { what: "unpacked bytes", limit: limits.unpacked_bytes });
+            return Err(Problem::TooLarge {
+                what: "unpacked bytes",
+                limit: limits.unpacked_bytes,
+            });
         }
         Ok(())
     }

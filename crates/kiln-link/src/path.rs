@@ -71,7 +71,10 @@ impl PrefixPath {
         if text.starts_with('/') {
             return Err(PathError::Absolute);
         }
-        let parts: Vec<&str> = text.split('/').filter(|c| !matches!(*c, "" | ".")).collect();
+        let parts: Vec<&str> = text
+            .split('/')
+            .filter(|c| !matches!(*c, "" | "."))
+            .collect();
         Self::new(&parts.join("/"))
     }
 
@@ -92,7 +95,9 @@ impl PrefixPath {
 
     /// The last component.
     pub fn file_name(&self) -> &str {
-        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, name)| name)
+        self.0
+            .rsplit_once('/')
+            .map_or(self.0.as_str(), |(_, name)| name)
     }
 
     /// Whether a symlink here with this target stays inside the prefix, by text alone. A sink that

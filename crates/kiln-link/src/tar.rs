@@ -1,7 +1,7 @@
 //! A strict reader of tar archives.
 //!
 //! It reads POSIX ustar, PAX and the GNU long names that conda packages are made of, front to end,
-//! and refuses what different readers understand differently: a PAX size that is not the header's,
+//! and refuses what different readers understand differently: a PAX size beside the header's,
 //! headers that wait for an entry that doesn't come, extensions of extensions, data behind the end.
 //! Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header".
 
@@ -48,7 +48,13 @@ pub(crate) struct TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(inner: R, max_entries: u64) -> Self {
-        Self { inner, remaining: 0, padding: 0, entries: 0, max_entries }
+        Self {
+            inner,
+            remaining: 0,
+            padding: 0,
+            entries: 0,
+            max_entries,
+        }
     }
 
     /// The next entry, or `None` at the end of the archive.
@@ -68,7 +74,10 @@ impl<R: Read> TarReader<R> {
             let header = Header(&block);
             self.entries += 1;
             if self.entries > self.max_entries {
-                return Err(Problem::TooLarge { what: "entries", limit: self.max_entries });
+                return Err(Problem::TooLarge {
+                    what: "entries",
+                    limit: self.max_entries,
+                });
             }
             let size = header.number(124, 12)?;
             match block[156] {
@@ -85,17 +94,19 @@ impl<R: Read> TarReader<R> {
                     }
                 }
                 b'L' if long_name.is_none() && pax.is_none() => {
-                    long_name = Some(long_text(self.extension(size)?)?);
+                    long_name = Some(long_text(&self.extension(size)?)?);
                 }
                 b'K' if long_link.is_none() && pax.is_none() => {
-                    long_link = Some(long_text(self.extension(size)?)?);
+                    long_link = Some(long_text(&self.extension(size)?)?);
                 }
                 b'L' | b'K' => {
                     return Err(Problem::Archive("an extension header extends another"));
                 }
                 _ => {
                     let pax = pax.unwrap_or_default();
-                    return self.entry(&header, size, &pax, long_name, long_link).map(Some);
+                    return self
+                        .entry(&header, size, &pax, long_name, long_link)
+                        .map(Some);
                 }
             }
         }
@@ -175,7 +186,11 @@ impl<R: Read> TarReader<R> {
         let padding = std::mem::take(&mut self.padding);
         let skipped = io::copy(&mut (&mut self.inner).take(padding), &mut io::sink())
             .map_err(Problem::from_read)?;
-        if skipped == padding { Ok(()) } else { Err(Problem::Archive("it ends inside an entry")) }
+        if skipped == padding {
+            Ok(())
+        } else {
+            Err(Problem::Archive("it ends inside an entry"))
+        }
     }
 
     /// One header block; `None` at the end, behind which only zeros may stand.
@@ -183,7 +198,10 @@ impl<R: Read> TarReader<R> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
-            let n = self.inner.read(&mut block[filled..]).map_err(Problem::from_read)?;
+            let n = self
+                .inner
+                .read(&mut block[filled..])
+                .map_err(Problem::from_read)?;
             if n == 0 {
                 break;
             }
@@ -217,25 +235,35 @@ impl<R: Read> Read for TarReader<R> {
         if self.remaining == 0 || buf.is_empty() {
             return Ok(0);
         }
-        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buf.len());
+        let most = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = self.inner.read(&mut buf[..most])?;
         if n == 0 {
-            return Err(io::Error::other(Problem::Archive("it ends inside an entry")));
+            return Err(io::Error::other(Problem::Archive(
+                "it ends inside an entry",
+            )));
         }
         self.remaining -= n as u64;
         Ok(n)
     }
 }
 
-/// The PAX size and the header's must be one: that readers disagree hides entries. Only a size that
-/// the header can't state may stand in the extension alone.
+/// A size may stand in an extension only where the header can't state it. Anywhere else it is needless
+/// or wrong, and readers that apply it wrongly see entries that others don't.
 fn agreed_size(header: u64, pax: &BTreeMap<String, String>) -> Result<u64, Problem> {
-    let Some(text) = pax.get("size") else { return Ok(header) };
-    let size: u64 = text.parse().map_err(|_| Problem::Archive("an extension's size is no number"))?;
-    if size == header || (header == 0 && size > MAX_OCTAL_SIZE) {
+    let Some(text) = pax.get("size") else {
+        return Ok(header);
+    };
+    let size: u64 = text
+        .parse()
+        .map_err(|_| Problem::Archive("an extension's size is no number"))?;
+    if size > MAX_OCTAL_SIZE && matches!(header, 0 | MAX_OCTAL_SIZE) {
         return Ok(size);
     }
-    Err(Problem::Archive("an extension's size is not the header's"))
+    Err(Problem::Archive(
+        "an extension states a size that the header states",
+    ))
 }
 
 fn mtime(header: &Header<'_>, pax: &BTreeMap<String, String>) -> Result<i64, Problem> {
@@ -244,7 +272,9 @@ fn mtime(header: &Header<'_>, pax: &BTreeMap<String, String>) -> Result<i64, Pro
     };
     // A decimal fraction is dropped towards the past, as `floor` does.
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().map_err(|_| Problem::Archive("a time is no number"))?;
+    let seconds: i64 = whole
+        .parse()
+        .map_err(|_| Problem::Archive("a time is no number"))?;
     let below = whole.starts_with('-') && fraction.bytes().any(|b| b != b'0');
     Ok(seconds - i64::from(below))
 }
@@ -284,7 +314,7 @@ fn parse_pax(mut bytes: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
 }
 
 /// A GNU long name: text up to its first NUL, behind which nothing may stand.
-fn long_text(bytes: Vec<u8>) -> Result<String, Problem> {
+fn long_text(bytes: &[u8]) -> Result<String, Problem> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     if bytes[end..].iter().any(|b| *b != 0) {
         return Err(Problem::Archive("a long name has text behind its end"));
@@ -349,8 +379,21 @@ impl Header<'_> {
             .0
             .iter()
             .enumerate()
-            .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
+            .map(|(i, b)| {
+                if (148..156).contains(&i) {
+                    32
+                } else {
+                    u64::from(*b)
+                }
+            })
             .sum();
-        if sum == stated { Ok(()) } else { Err(Problem::Archive("a header's checksum is wrong")) }
+        if sum == stated {
+            Ok(())
+        } else {
+            Err(Problem::Archive("a header's checksum is wrong"))
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

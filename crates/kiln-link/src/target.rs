@@ -19,7 +19,9 @@ impl TargetPrefix {
     /// Accepts a path whose text needs no quoting anywhere: in a shebang, a script, a C string.
     pub fn new(text: &str) -> Result<Self, PrefixError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
-        let safe = text.strip_prefix('/').is_some_and(|below| PrefixPath::new(below).is_ok());
+        let safe = text
+            .strip_prefix('/')
+            .is_some_and(|below| PrefixPath::new(below).is_ok());
         if safe && text.chars().all(plain) {
             Ok(Self(text.to_owned()))
         } else {
@@ -60,7 +62,12 @@ impl PythonTarget {
     pub fn new(minor: u32, home: PythonHome, machine: &str) -> Self {
         let site_packages = PrefixPath::new(&format!("lib/python3.{minor}/site-packages"))
             .expect("the path is in its shortest form");
-        Self { minor, site_packages, home, machine: machine.to_owned() }
+        Self {
+            minor,
+            site_packages,
+            home,
+            machine: machine.to_owned(),
+        }
     }
 
     /// `python3.11`.
@@ -73,7 +80,10 @@ impl PythonTarget {
         let stem = source.strip_suffix(".py")?;
         let (directory, name) = stem.rsplit_once('/').map_or(("", stem), |(d, n)| (d, n));
         let slash = if directory.is_empty() { "" } else { "/" };
-        Some(format!("{directory}{slash}__pycache__/{name}.cpython-3{}.pyc", self.minor))
+        Some(format!(
+            "{directory}{slash}__pycache__/{name}.cpython-3{}.pyc",
+            self.minor
+        ))
     }
 }
 
@@ -98,7 +108,9 @@ mod tests {
     #[test]
     fn a_prefix_needs_no_quoting() {
         assert!(TargetPrefix::new("/opt/kiln/env").is_ok());
-        for text in ["opt", "/", "/a b", "/a/../b", "/a/", "/a\n", "/a'", "/a$b", ""] {
+        for text in [
+            "opt", "/", "/a b", "/a/../b", "/a/", "/a\n", "/a'", "/a$b", "",
+        ] {
             assert!(TargetPrefix::new(text).is_err(), "{text:?}");
         }
     }
@@ -110,7 +122,10 @@ mod tests {
             python.bytecode_path("a/b.py").as_deref(),
             Some("a/__pycache__/b.cpython-311.pyc")
         );
-        assert_eq!(python.bytecode_path("b.py").as_deref(), Some("__pycache__/b.cpython-311.pyc"));
+        assert_eq!(
+            python.bytecode_path("b.py").as_deref(),
+            Some("__pycache__/b.cpython-311.pyc")
+        );
         assert_eq!(python.bytecode_path("b.pyx"), None);
     }
 }

@@ -47,19 +47,25 @@ pub fn uninstall(
     python: &PythonTarget,
     name: &str,
 ) -> Result<Vec<PrefixPath>, UninstallError> {
-    let io = |source| UninstallError::Io { name: name.to_owned(), source };
+    let io = |source| UninstallError::Io {
+        name: name.to_owned(),
+        source,
+    };
     let wanted = normalised(name);
     let mut removed = Vec::new();
     for directory in folder.list(&python.site_packages).map_err(io)? {
-        let Some(stem) =
-            directory.strip_suffix(".dist-info").or_else(|| directory.strip_suffix(".egg-info"))
+        let Some(stem) = directory
+            .strip_suffix(".dist-info")
+            .or_else(|| directory.strip_suffix(".egg-info"))
         else {
             continue;
         };
         if normalised(stem.split('-').next().unwrap_or(stem)) != wanted {
             continue;
         }
-        let Ok(info) = python.site_packages.join(&directory) else { continue };
+        let Ok(info) = python.site_packages.join(&directory) else {
+            continue;
+        };
         let files = match record_files(folder, python, &info).map_err(io)? {
             Some(files) => files,
             None => owned_files(folder, python, &info)
@@ -91,7 +97,9 @@ fn record_files(
             other => other,
         }
     };
-    let Some(record) = read("RECORD")? else { return Ok(None) };
+    let Some(record) = read("RECORD")? else {
+        return Ok(None);
+    };
     let rows = parse_csv(&record).map_err(io::Error::other)?;
     let mut files: Vec<PrefixPath> = rows
         .iter()
@@ -100,7 +108,11 @@ fn record_files(
         .collect();
     if let Some(points) = read("entry_points.txt")? {
         let names = script_names(&points);
-        files.extend(names.iter().filter_map(|name| PrefixPath::new(&format!("bin/{name}")).ok()));
+        files.extend(
+            names
+                .iter()
+                .filter_map(|name| PrefixPath::new(&format!("bin/{name}")).ok()),
+        );
     }
     // conda and pip add files that the RECORD of a conda package doesn't always name.
     for file in ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json"] {
@@ -124,15 +136,30 @@ fn owned_files(
     let below = format!("{}/", info.as_str());
     let library = format!("{}/", python.site_packages.as_str());
     for name in folder.list(&records)? {
-        if !name.ends_with(".json") {
+        if name.strip_suffix(".json").is_none() {
             continue;
         }
         let path = records.join(&name).map_err(io::Error::other)?;
-        let Some(bytes) = folder.read(&path, MAX_METADATA_BYTES)? else { continue };
-        let Ok(installed) = serde_json::from_slice::<Installed>(&bytes) else { continue };
-        if installed.files.iter().any(|f| f.starts_with(&below) || f == info.as_str()) {
-            let files = installed.files.iter().filter(|file| file.starts_with(&library));
-            return Ok(Some(files.filter_map(|file| PrefixPath::new(file).ok()).collect()));
+        let Some(bytes) = folder.read(&path, MAX_METADATA_BYTES)? else {
+            continue;
+        };
+        let Ok(installed) = serde_json::from_slice::<Installed>(&bytes) else {
+            continue;
+        };
+        if installed
+            .files
+            .iter()
+            .any(|f| f.starts_with(&below) || f == info.as_str())
+        {
+            let files = installed
+                .files
+                .iter()
+                .filter(|file| file.starts_with(&library));
+            return Ok(Some(
+                files
+                    .filter_map(|file| PrefixPath::new(file).ok())
+                    .collect(),
+            ));
         }
     }
     Ok(None)
@@ -144,10 +171,12 @@ fn with_bytecode(folder: &FolderSink, file: &PrefixPath) -> io::Result<Vec<Prefi
     let (Some(stem), Some(parent)) = (file.file_name().strip_suffix(".py"), file.parent()) else {
         return Ok(paths);
     };
-    let Ok(cache) = PrefixPath::new(&format!("{parent}/__pycache__")) else { return Ok(paths) };
+    let Ok(cache) = PrefixPath::new(&format!("{parent}/__pycache__")) else {
+        return Ok(paths);
+    };
     let start = format!("{stem}.cpython-");
     for name in folder.list(&cache)? {
-        if name.starts_with(&start) && name.ends_with(".pyc") {
+        if name.starts_with(&start) && name.strip_suffix(".pyc").is_some() {
             paths.extend(cache.join(&name).ok());
         }
     }

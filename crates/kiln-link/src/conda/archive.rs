@@ -48,7 +48,12 @@ impl Archive {
         let file = File::open(path).map_err(Problem::Read)?;
         let size = file.metadata().map_err(Problem::Read)?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut archive = Self { path: path.to_owned(), files_index: None, limits, size };
+        let mut archive = Self {
+            path: path.to_owned(),
+            files_index: None,
+            limits,
+            size,
+        };
         let metadata = if name.ends_with(".conda") {
             let mut zip = Zip::open(file, &limits)?;
             archive.files_index = Some(component(&zip, "pkg-")?);
@@ -68,16 +73,20 @@ impl Archive {
     pub(super) fn files(&self) -> Result<Files, Problem> {
         let mut file = File::open(&self.path).map_err(Problem::Read)?;
         let Some(index) = self.files_index else {
-            let plain = bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(64 << 10, file));
+            let plain =
+                bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(64 << 10, file));
             let bounded = Bounded::new(plain, self.limits, self.size);
             return Ok(TarReader::new(Box::new(bounded), self.limits.entries));
         };
         let zip = Zip::open(file.try_clone().map_err(Problem::Read)?, &self.limits)?;
         let range = zip.stored_range(index);
         let Some(range) = range else {
-            return Err(Problem::Archive("the tar inside a .conda is compressed twice"));
+            return Err(Problem::Archive(
+                "the tar inside a .conda is compressed twice",
+            ));
         };
-        file.seek(SeekFrom::Start(range.start)).map_err(Problem::Read)?;
+        file.seek(SeekFrom::Start(range.start))
+            .map_err(Problem::Read)?;
         let raw = file.take(range.end - range.start);
         let tar = zstd_reader(Box::new(raw), self.limits, self.size)?;
         Ok(TarReader::new(tar, self.limits.entries))
@@ -95,18 +104,24 @@ fn zstd_reader<'a>(
     archive_bytes: u64,
 ) -> Result<Box<dyn Read + Send + 'a>, Problem> {
     let mut decoder = zstd::Decoder::new(raw).map_err(Problem::Read)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Problem::Read)?;
+    decoder
+        .window_log_max(ZSTD_WINDOW_LOG)
+        .map_err(Problem::Read)?;
     Ok(Box::new(Bounded::new(decoder, limits, archive_bytes)))
 }
 
 /// The one entry `PREFIX*.tar.zst`.
 fn component<R: Read + std::io::Seek>(zip: &Zip<R>, prefix: &str) -> Result<usize, Problem> {
     let mut found = zip.entries().iter().enumerate().filter(|(_, entry)| {
-        entry.name.starts_with(prefix) && entry.name.ends_with(".tar.zst") && !entry.name.contains('/')
+        entry.name.starts_with(prefix)
+            && entry.name.ends_with(".tar.zst")
+            && !entry.name.contains('/')
     });
     match (found.next(), found.next()) {
         (Some((index, _)), None) => Ok(index),
-        _ => Err(Problem::Archive("a .conda has exactly one info and one pkg tar")),
+        _ => Err(Problem::Archive(
+            "a .conda has exactly one info and one pkg tar",
+        )),
     }
 }
 
@@ -115,9 +130,16 @@ fn check_format<R: Read + std::io::Seek>(zip: &mut Zip<R>, limits: &Limits) -> R
     struct Format {
         conda_pkg_format_version: u64,
     }
-    let index = zip.entries().iter().position(|entry| entry.name == "metadata.json");
+    let index = zip
+        .entries()
+        .iter()
+        .position(|entry| entry.name == "metadata.json");
     let index = index.ok_or(Problem::Archive("a .conda has a metadata.json"))?;
-    let bytes = read_limited(&mut zip.read(index)?, "bytes of metadata", limits.metadata_bytes)?;
+    let bytes = read_limited(
+        &mut zip.read(index)?,
+        "bytes of metadata",
+        limits.metadata_bytes,
+    )?;
     let format: Format = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::Metadata(format!("metadata.json: {error}")))?;
     if format.conda_pkg_format_version == 2 {

@@ -45,7 +45,9 @@ impl EntryPoint {
         if shebang.len() > MAX_SHEBANG_BYTES {
             shebang = format!("#!/bin/sh\n'''exec' \"{executable}\" \"$0\" \"$@\" #'''\n");
         }
-        let Self { module, function, .. } = self;
+        let Self {
+            module, function, ..
+        } = self;
         let import = function.split('.').next().unwrap_or_default();
         format!(
             "{shebang}# -*- coding: utf-8 -*-\nimport re\nimport sys\n\nfrom {module} import {import}\n\n\
@@ -59,7 +61,9 @@ impl EntryPoint {
 /// Whether a text is identifiers with dots between, the only thing an import line may get.
 pub(crate) fn is_dotted(text: &str) -> bool {
     text.split('.').all(|part| {
-        part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        part.chars()
+            .next()
+            .is_some_and(|c| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     })
 }
@@ -90,7 +94,11 @@ mod tests {
             sys.exit(App.main())
         ");
         let prefix = TargetPrefix::new(&format!("/{}", "p".repeat(120))).expect("valid");
-        assert!(point.script(&prefix, &python).starts_with("#!/bin/sh\n'''exec' \"/ppp"));
+        assert!(
+            point
+                .script(&prefix, &python)
+                .starts_with("#!/bin/sh\n'''exec' \"/ppp")
+        );
     }
 
     #[rstest]
@@ -104,6 +112,9 @@ mod tests {
     #[case("x")]
     #[case(" = a:b")]
     fn a_hostile_entry_point_is_refused(#[case] text: &str) {
-        assert!(matches!(EntryPoint::parse(text), Err(Problem::EntryPoint(_))));
+        assert!(matches!(
+            EntryPoint::parse(text),
+            Err(Problem::EntryPoint(_))
+        ));
     }
 }

@@ -24,13 +24,9 @@ pub(super) struct Index {
     #[serde(default)]
     pub build: String,
     #[serde(default)]
-    pub build_number: u64,
-    #[serde(default)]
     pub arch: Option<String>,
     #[serde(default)]
     pub platform: Option<String>,
-    #[serde(default)]
-    pub depends: Vec<String>,
     #[serde(default)]
     pub constrains: Vec<String>,
     #[serde(default)]
@@ -61,7 +57,10 @@ impl Words {
     /// The words with blanks between, as conda writes them; `None` without any.
     pub(super) fn joined(&self) -> Option<String> {
         let words: Vec<&str> = match self {
-            Self::Text(text) => text.split([' ', ',']).filter(|word| !word.is_empty()).collect(),
+            Self::Text(text) => text
+                .split([' ', ','])
+                .filter(|word| !word.is_empty())
+                .collect(),
             Self::List(words) => words.iter().map(String::as_str).collect(),
         };
         (!words.is_empty()).then(|| words.join(" "))
@@ -94,7 +93,8 @@ struct PathsFile {
 
 #[derive(Deserialize)]
 struct PathsEntry {
-    _path: String,
+    #[serde(rename = "_path")]
+    path: String,
     #[serde(default)]
     path_type: Option<String>,
     #[serde(default)]
@@ -141,12 +141,20 @@ impl Info {
         let link = link_file(metadata)?;
         let noarch = match (noarch, &link, &index.noarch) {
             (Some(text), ..) => noarch_of_text(text)?,
-            (None, Some(LinkFile { noarch: Some(link), .. }), _) => noarch_of_text(&link.kind)?,
+            (
+                None,
+                Some(LinkFile {
+                    noarch: Some(link), ..
+                }),
+                _,
+            ) => noarch_of_text(&link.kind)?,
             (None, _, Some(serde_json::Value::String(text))) => noarch_of_text(text)?,
             (None, _, Some(serde_json::Value::Bool(true))) => Some(Noarch::Generic),
             _ => None,
         };
-        let texts = link.and_then(|link| link.noarch).and_then(|noarch| noarch.entry_points);
+        let texts = link
+            .and_then(|link| link.noarch)
+            .and_then(|noarch| noarch.entry_points);
         let entry_points = match noarch {
             Some(Noarch::Python) => texts.unwrap_or_default(),
             _ => Vec::new(),
@@ -164,7 +172,12 @@ impl Info {
         if let Some(twice) = paths.iter().find(|listed| !seen.insert(&listed.path)) {
             return Err(Problem::Duplicate.at(twice.path.as_str()));
         }
-        Ok(Self { index, paths, noarch, entry_points })
+        Ok(Self {
+            index,
+            paths,
+            noarch,
+            entry_points,
+        })
     }
 }
 
@@ -172,7 +185,9 @@ fn json<T: serde::de::DeserializeOwned>(
     metadata: &Metadata,
     file: &str,
 ) -> Result<Option<T>, Found> {
-    let Some(bytes) = metadata.get(file) else { return Ok(None) };
+    let Some(bytes) = metadata.get(file) else {
+        return Ok(None);
+    };
     serde_json::from_slice(bytes)
         .map(Some)
         .map_err(|error| Problem::Metadata(error.to_string()).at(file))
@@ -203,7 +218,9 @@ fn file_mode(text: Option<&str>) -> Result<FileMode, Problem> {
     match text {
         Some("text") => Ok(FileMode::Text),
         Some("binary") => Ok(FileMode::Binary),
-        other => Err(Problem::Metadata(format!("the file mode {other:?} is not known"))),
+        other => Err(Problem::Metadata(format!(
+            "the file mode {other:?} is not known"
+        ))),
     }
 }
 
@@ -216,7 +233,7 @@ fn listed_paths(file: PathsFile) -> Result<Vec<ListedPath>, Found> {
     file.paths
         .into_iter()
         .map(|entry| {
-            let name = entry._path.clone();
+            let name = entry.path.clone();
             listed_path(entry).map_err(|problem| problem.at(name))
         })
         .collect()
@@ -227,7 +244,9 @@ fn listed_path(entry: PathsEntry) -> Result<ListedPath, Problem> {
         Some("directory") => true,
         Some("hardlink" | "softlink") | None => false,
         Some(other) => {
-            return Err(Problem::Metadata(format!("the path type {other:?} is not known")));
+            return Err(Problem::Metadata(format!(
+                "the path type {other:?} is not known"
+            )));
         }
     };
     let placeholder = match entry.prefix_placeholder {
@@ -236,14 +255,16 @@ fn listed_path(entry: PathsEntry) -> Result<ListedPath, Problem> {
     };
     let sha256 = match &entry.sha256 {
         Some(text) if !text.is_empty() => {
-            let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+            let bytes = hex::decode(text)
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok());
             let wrong = || Problem::Metadata(format!("the sha256 {text:?} is none"));
             Some(bytes.ok_or_else(wrong)?)
         }
         _ => None,
     };
     Ok(ListedPath {
-        path: PrefixPath::from_archive(&entry._path)?,
+        path: PrefixPath::from_archive(&entry.path)?,
         directory,
         placeholder,
         no_link: entry.no_link,
@@ -295,10 +316,15 @@ fn has_prefix(metadata: &Metadata) -> Result<HashMap<String, (String, FileMode)>
 }
 
 fn lines(metadata: &Metadata, file: &str) -> Result<Vec<String>, Found> {
-    let Some(bytes) = metadata.get(file) else { return Ok(Vec::new()) };
+    let Some(bytes) = metadata.get(file) else {
+        return Ok(Vec::new());
+    };
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Problem::Metadata("it is not UTF-8".to_owned()).at(file))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }
 
@@ -332,7 +358,8 @@ mod tests {
     fn metadata(files: &[(&str, &str)]) -> Metadata {
         let index = ("info/index.json", r#"{"name":"p","version":"1"}"#);
         let all = files.iter().copied().chain([index]);
-        all.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).collect()
+        all.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))
+            .collect()
     }
 
     #[test]
@@ -340,15 +367,23 @@ mod tests {
         let info = Info::read(
             &metadata(&[
                 ("info/files", "bin/a\nlib/b c\nlib/d\n"),
-                ("info/has_prefix", "bin/a\n/long/placehold binary \"lib/b c\"\n# note\n"),
+                (
+                    "info/has_prefix",
+                    "bin/a\n/long/placehold binary \"lib/b c\"\n# note\n",
+                ),
                 ("info/no_link", "lib/d\n"),
             ]),
             None,
         )
         .unwrap_or_else(|found| panic!("{}", found.of("p")));
-        let [a, b, d] = info.paths.as_slice() else { panic!("three paths are listed") };
+        let [a, b, d] = info.paths.as_slice() else {
+            panic!("three paths are listed")
+        };
         assert_eq!(a.placeholder, Some((default_placeholder(), FileMode::Text)));
-        assert_eq!(b.placeholder, Some(("/long/placehold".to_owned(), FileMode::Binary)));
+        assert_eq!(
+            b.placeholder,
+            Some(("/long/placehold".to_owned(), FileMode::Binary))
+        );
         assert_eq!((d.placeholder.as_ref(), d.no_link), (None, Some(true)));
     }
 

@@ -83,7 +83,12 @@ impl CondaPackage {
         ] {
             if expected != found {
                 let (expected, found) = (expected.clone(), found.clone());
-                return Err(Problem::NotTheOne { field, expected, found }.at("info/index.json"));
+                return Err(Problem::NotTheOne {
+                    field,
+                    expected,
+                    found,
+                }
+                .at("info/index.json"));
             }
         }
         let python = target.python.as_ref();
@@ -101,15 +106,29 @@ impl CondaPackage {
             return Err(Problem::Duplicate.at(twice.as_str()));
         }
         let record_path = record_path(&request)?;
-        let points = info.entry_points.iter().map(super::entry_point::EntryPoint::path).collect();
-        Ok(Self { request, target: target.clone(), archive, info, record_path, targets, points })
+        let points = info
+            .entry_points
+            .iter()
+            .map(super::entry_point::EntryPoint::path)
+            .collect();
+        Ok(Self {
+            request,
+            target: target.clone(),
+            archive,
+            info,
+            record_path,
+            targets,
+            points,
+        })
     }
 
     /// Every file and symlink the package will have, with its origin, known without reading them.
     pub fn paths(&self) -> impl Iterator<Item = (&PrefixPath, Origin)> {
         let points: HashSet<&PrefixPath> = self.points.iter().collect();
         let listed = self.info.paths.iter().zip(&self.targets);
-        let shipped = listed.filter(|(listed, _)| !listed.directory).map(|(_, path)| path);
+        let shipped = listed
+            .filter(|(listed, _)| !listed.directory)
+            .map(|(_, path)| path);
         shipped
             .filter(move |path| !points.contains(path))
             .map(|path| (path, Origin::Shipped))
@@ -124,7 +143,8 @@ impl CondaPackage {
 
     /// Writes the package into a sink.
     pub fn link(&self, sink: &mut dyn Sink) -> Result<Linked, LinkError> {
-        self.link_unnamed(sink).map_err(|found| found.of(&self.request.file_name))
+        self.link_unnamed(sink)
+            .map_err(|found| found.of(&self.request.file_name))
     }
 
     fn link_unnamed(&self, sink: &mut dyn Sink) -> Result<Linked, Found> {
@@ -143,7 +163,7 @@ impl CondaPackage {
         mut linked: Linked,
         sink: &mut dyn Sink,
     ) -> Result<Linked, Found> {
-        let text = self.record(data).to_json();
+        let text = self.record(data).into_json();
         linked.files += 1;
         linked.bytes += text.len() as u64;
         sink.put(Entry {
@@ -164,7 +184,11 @@ impl CondaPackage {
     fn mtime(&self) -> i64 {
         self.info.index.timestamp.map_or(CONSTANT_MTIME, |time| {
             // Milliseconds, in old packages seconds; conda tells them apart by the year 9999.
-            let seconds = if time > 253_402_300_799.0 { time / 1000.0 } else { time };
+            let seconds = if time > 253_402_300_799.0 {
+                time / 1000.0
+            } else {
+                time
+            };
             (seconds as i64).max(CONSTANT_MTIME)
         })
     }
@@ -174,7 +198,7 @@ impl CondaPackage {
         let mut paths: Vec<PathData> = Vec::new();
         for path in data.into_iter().flatten() {
             if path.path_type != "directory" {
-                files.push(path._path.clone());
+                files.push(path.path.clone());
             }
             paths.push(path);
         }
@@ -183,18 +207,26 @@ impl CondaPackage {
         {
             for compiled in missing_bytecode(&files, python) {
                 files.push(compiled.clone());
-                paths.push(PathData { _path: compiled, path_type: "pyc_file", ..PathData::default() });
+                paths.push(PathData {
+                    path: compiled,
+                    path_type: "pyc_file",
+                    ..PathData::default()
+                });
             }
         }
         for path in &self.points {
             files.push(path.to_string());
             paths.push(PathData {
-                _path: path.to_string(),
+                path: path.to_string(),
                 path_type: "unix_python_entry_point",
                 ..PathData::default()
             });
         }
-        OwnedRecord { package: self, files, paths }
+        OwnedRecord {
+            package: self,
+            files,
+            paths,
+        }
     }
 }
 
@@ -206,7 +238,7 @@ struct OwnedRecord<'a> {
 }
 
 impl OwnedRecord<'_> {
-    fn to_json(self) -> String {
+    fn into_json(self) -> String {
         let request = &self.package.request;
         let index = &self.package.info.index;
         Record {
@@ -231,7 +263,10 @@ impl OwnedRecord<'_> {
                 Noarch::Generic => "noarch_generic",
                 Noarch::Python => "noarch_python",
             }),
-            paths_data: PathsData { paths: self.paths, paths_version: 1 },
+            paths_data: PathsData {
+                paths: self.paths,
+                paths_version: 1,
+            },
             platform: index.platform.as_deref(),
             // What conda writes for a package that nobody asked for by itself.
             requested_spec: request.requested_spec.as_deref().unwrap_or("None"),
@@ -239,7 +274,10 @@ impl OwnedRecord<'_> {
             size: request.size_bytes.or(Some(self.package.archive.size())),
             subdir: &request.subdir,
             timestamp: index.timestamp.map(|time| time as i64),
-            track_features: index.track_features.as_ref().and_then(super::info::Words::joined),
+            track_features: index
+                .track_features
+                .as_ref()
+                .and_then(super::info::Words::joined),
             url: &without_credentials(&request.url),
             version: &request.version,
         }
@@ -266,7 +304,11 @@ impl<'a> Run<'a> {
         Self {
             package,
             sink,
-            index: paths.iter().enumerate().map(|(at, listed)| (&listed.path, at)).collect(),
+            index: paths
+                .iter()
+                .enumerate()
+                .map(|(at, listed)| (&listed.path, at))
+                .collect(),
             points: package.points.iter().collect(),
             done: paths.iter().map(|_| None).collect(),
             links: Vec::new(),
@@ -287,7 +329,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             let name = entry.name.clone();
-            self.one(&mut files, entry, &mut seen).map_err(|problem| problem.at(name))?;
+            self.one(&mut files, entry, &mut seen)
+                .map_err(|problem| problem.at(name))?;
         }
         Ok(())
     }
@@ -328,7 +371,9 @@ impl<'a> Run<'a> {
         let listed = self.listed(at);
         let path = &self.package.targets[at];
         if !path.link_stays_inside(target) || !listed.path.link_stays_inside(target) {
-            return Err(Problem::LinkOutside { target: target.to_owned() });
+            return Err(Problem::LinkOutside {
+                target: target.to_owned(),
+            });
         }
         if !self.points.contains(path) {
             self.sink
@@ -341,7 +386,7 @@ impl<'a> Run<'a> {
             self.linked.files += 1;
         }
         self.done[at] = Some(PathData {
-            _path: path.to_string(),
+            path: path.to_string(),
             path_type: "softlink",
             no_link: listed.no_link,
             sha256: listed.sha256.map(hex::encode),
@@ -358,15 +403,15 @@ impl<'a> Run<'a> {
         entry: &TarEntry,
     ) -> Result<(), Problem> {
         let listed = self.listed(at);
-        let expected = listed.sha256.map(|sha256| Expected::Sha256(sha256.to_vec()));
+        let expected = listed
+            .sha256
+            .map(|sha256| Expected::Sha256(sha256.to_vec()));
         // conda takes a size of nothing for an unknown one.
         let expected_size = listed.size.filter(|size| *size != 0);
         let verified = Verifying::new(content, expected, expected_size);
         match &listed.placeholder {
             None => self.verbatim(at, verified, entry),
-            Some((placeholder, mode)) => {
-                self.patched(at, verified, entry, placeholder, *mode)
-            }
+            Some((placeholder, mode)) => self.patched(at, verified, entry, placeholder, *mode),
         }
     }
 
@@ -398,8 +443,18 @@ impl<'a> Run<'a> {
         let (hash, size) = content.finish();
         let prefix = self.package.target.prefix.as_str();
         let (data, changed) = placeholder::replace(data, mode, placeholder, prefix)?;
-        let mtime = if changed { self.package.mtime() } else { entry.mtime };
-        self.put(at, entry.mode | 0o200, mtime, data.len() as u64, &mut data.as_slice())?;
+        let mtime = if changed {
+            self.package.mtime()
+        } else {
+            entry.mtime
+        };
+        self.put(
+            at,
+            entry.mode | 0o200,
+            mtime,
+            data.len() as u64,
+            &mut data.as_slice(),
+        )?;
         self.note(at, hash, sha256(&data), size);
         Ok(())
     }
@@ -418,18 +473,30 @@ impl<'a> Run<'a> {
         }
         self.linked.add(size, &self.package.target.limits)?;
         if let Some(kind) = ScriptKind::of(path, &self.package.request.name) {
-            self.linked.scripts.push(Script { kind, path: path.clone() });
+            self.linked.scripts.push(Script {
+                kind,
+                path: path.clone(),
+            });
         }
-        let node = Node::File { mode: (mode & 0o755) | 0o400, mtime, size, content };
+        let node = Node::File {
+            mode: (mode & 0o755) | 0o400,
+            mtime,
+            size,
+            content,
+        };
         self.sink
-            .put(Entry { path, origin: Origin::Shipped, node })
+            .put(Entry {
+                path,
+                origin: Origin::Shipped,
+                node,
+            })
             .map_err(Problem::from_write)
     }
 
     fn note(&mut self, at: usize, hash: [u8; 32], in_prefix: [u8; 32], size: u64) {
         let listed = self.listed(at);
         self.done[at] = Some(PathData {
-            _path: self.package.targets[at].to_string(),
+            path: self.package.targets[at].to_string(),
             file_mode: listed.placeholder.as_ref().map(|(_, mode)| match mode {
                 FileMode::Text => "text",
                 FileMode::Binary => "binary",
@@ -454,7 +521,8 @@ impl<'a> Run<'a> {
                 }
                 let path = PrefixPath::from_archive(&entry.name).map_err(Problem::from)?;
                 let name = entry.name.clone();
-                self.names_of(&path, &mut files, &entry).map_err(|problem| problem.at(name))?;
+                self.names_of(&path, &mut files, &entry)
+                    .map_err(|problem| problem.at(name))?;
             }
             if self.links.len() == before {
                 let (_, _, entry) = &self.links[0];
@@ -500,10 +568,14 @@ impl<'a> Run<'a> {
                 return Err(Problem::Missing.at(listed.path.as_str()));
             }
             self.sink
-                .put(Entry { path, origin: Origin::Shipped, node: Node::Directory })
+                .put(Entry {
+                    path,
+                    origin: Origin::Shipped,
+                    node: Node::Directory,
+                })
                 .map_err(|error| Problem::from_write(error).at(path.as_str()))?;
             self.done[at] = Some(PathData {
-                _path: path.to_string(),
+                path: path.to_string(),
                 path_type: "directory",
                 ..PathData::default()
             });
@@ -512,11 +584,14 @@ impl<'a> Run<'a> {
     }
 
     fn entry_points(&mut self) -> Result<(), Found> {
-        let Some(python) = &self.package.target.python else { return Ok(()) };
+        let Some(python) = &self.package.target.python else {
+            return Ok(());
+        };
         for point in &self.package.info.entry_points {
             let text = point.script(&self.package.target.prefix, python);
             let path = point.path();
-            self.linked.add(text.len() as u64, &self.package.target.limits)?;
+            self.linked
+                .add(text.len() as u64, &self.package.target.limits)?;
             self.sink
                 .put(Entry {
                     path: &path,
@@ -540,7 +615,9 @@ fn installed_path(
     noarch: Option<Noarch>,
     python: Option<&PythonTarget>,
 ) -> Result<PrefixPath, Found> {
-    let (Some(Noarch::Python), Some(python)) = (noarch, python) else { return Ok(path.clone()) };
+    let (Some(Noarch::Python), Some(python)) = (noarch, python) else {
+        return Ok(path.clone());
+    };
     let text = path.as_str();
     let moved = if let Some(below) = text.strip_prefix("site-packages/") {
         python.site_packages.join(below)
@@ -566,5 +643,7 @@ fn record_path(request: &CondaRequest) -> Result<PrefixPath, Problem> {
 fn missing_bytecode(files: &[String], python: &PythonTarget) -> Vec<String> {
     let have: HashSet<&str> = files.iter().map(String::as_str).collect();
     let wanted = files.iter().filter_map(|file| python.bytecode_path(file));
-    wanted.filter(|compiled| !have.contains(compiled.as_str())).collect()
+    wanted
+        .filter(|compiled| !have.contains(compiled.as_str()))
+        .collect()
 }

@@ -9,7 +9,10 @@ mod info;
 mod link;
 mod placeholder;
 mod record;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use entry_point::is_dotted;
 pub use link::{CondaPackage, CondaRequest};
 
 /// How a file holds the placeholder of the prefix it was built in.

@@ -36,12 +36,24 @@ impl Encoding {
             Self::Utf8 => text.as_bytes().to_vec(),
             Self::Utf16 { big } => text
                 .encode_utf16()
-                .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+                .flat_map(|unit| {
+                    if big {
+                        unit.to_be_bytes()
+                    } else {
+                        unit.to_le_bytes()
+                    }
+                })
                 .collect(),
             Self::Utf32 { big } => text
                 .chars()
                 .map(u32::from)
-                .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+                .flat_map(|unit| {
+                    if big {
+                        unit.to_be_bytes()
+                    } else {
+                        unit.to_le_bytes()
+                    }
+                })
                 .collect(),
         }
     }
@@ -55,7 +67,9 @@ pub(crate) fn replace(
     prefix: &str,
 ) -> Result<(Vec<u8>, bool), Problem> {
     if placeholder.is_empty() {
-        return Err(Problem::Metadata("a prefix placeholder is empty".to_owned()));
+        return Err(Problem::Metadata(
+            "a prefix placeholder is empty".to_owned(),
+        ));
     }
     let mut changed = false;
     for encoding in ENCODINGS {
@@ -116,7 +130,10 @@ fn replace_in_strings(
             break;
         };
         if replacement.len() > search.len() {
-            return Err(Problem::PrefixTooLong { prefix: replacement.len(), room: search.len() });
+            return Err(Problem::PrefixTooLong {
+                prefix: replacement.len(),
+                room: search.len(),
+            });
         }
         rewrite_string(data, start..end, &finder, search.len(), replacement);
         changed = true;
@@ -194,29 +211,46 @@ mod tests {
     }
 
     fn text(data: &[u8], placeholder: &str, prefix: &str) -> Vec<u8> {
-        replace(data.to_vec(), FileMode::Text, placeholder, prefix).expect("texts never fail").0
+        replace(data.to_vec(), FileMode::Text, placeholder, prefix)
+            .expect("texts never fail")
+            .0
     }
 
     #[test]
     fn a_c_string_keeps_its_length_and_what_follows_moves_up() {
         let placeholder = placeholder();
         let data = format!("head\0{placeholder}/lib:{placeholder}/bin\0tail{placeholder}");
-        let (out, changed) =
-            replace(data.clone().into_bytes(), FileMode::Binary, &placeholder, PREFIX)
-                .expect("the prefix is short");
+        let (out, changed) = replace(
+            data.clone().into_bytes(),
+            FileMode::Binary,
+            &placeholder,
+            PREFIX,
+        )
+        .expect("the prefix is short");
         assert!(changed);
         assert_eq!(out.len(), data.len());
         let kept = format!("head\0{PREFIX}/lib:{PREFIX}/bin\0");
         assert!(out.starts_with(kept.as_bytes()));
         let tail = format!("\0tail{placeholder}");
-        assert!(out.ends_with(tail.as_bytes()), "a string without an end is left alone");
-        assert!(out[kept.len()..out.len() - tail.len()].iter().all(|b| *b == 0));
+        assert!(
+            out.ends_with(tail.as_bytes()),
+            "a string without an end is left alone"
+        );
+        assert!(
+            out[kept.len()..out.len() - tail.len()]
+                .iter()
+                .all(|b| *b == 0)
+        );
     }
 
     #[test]
     fn wide_strings_are_found_too() {
         for encoding in ENCODINGS {
-            let data = [encoding.encode("x"), encoding.encode(&(placeholder() + "/a\0")), vec![7]];
+            let data = [
+                encoding.encode("x"),
+                encoding.encode(&(placeholder() + "/a\0")),
+                vec![7],
+            ];
             let data = data.concat();
             let (out, changed) =
                 replace(data.clone(), FileMode::Binary, &placeholder(), PREFIX).expect("short");
@@ -231,7 +265,10 @@ mod tests {
         let binary = |data: &[u8]| replace(data.to_vec(), FileMode::Binary, "/tiny", PREFIX);
         assert!(matches!(
             binary(b"/tiny/x\0"),
-            Err(Problem::PrefixTooLong { prefix: 13, room: 5 })
+            Err(Problem::PrefixTooLong {
+                prefix: 13,
+                room: 5
+            })
         ));
         assert!(!binary(b"nothing\0").expect("there is nothing to replace").1);
     }
@@ -239,10 +276,19 @@ mod tests {
     #[test]
     fn only_a_first_line_that_is_too_long_goes_through_env() {
         let long = format!("/{}", "d".repeat(120));
-        assert_eq!(text(b"#!/ph/bin/python -E\nx", "/ph", PREFIX), b"#!/opt/kiln/env/bin/python -E\nx");
-        assert_eq!(text(b"#!/ph/bin/python -E\nx", "/ph", &long), b"#!/usr/bin/env python -E\nx");
+        assert_eq!(
+            text(b"#!/ph/bin/python -E\nx", "/ph", PREFIX),
+            b"#!/opt/kiln/env/bin/python -E\nx"
+        );
+        assert_eq!(
+            text(b"#!/ph/bin/python -E\nx", "/ph", &long),
+            b"#!/usr/bin/env python -E\nx"
+        );
         let escaped = b"#! /my\\ dir/bin/perl\nprint\n";
-        assert_eq!(text(escaped, "/ph", PREFIX), b"#!/usr/bin/env perl\nprint\n");
+        assert_eq!(
+            text(escaped, "/ph", PREFIX),
+            b"#!/usr/bin/env perl\nprint\n"
+        );
         let data = format!("#!relative{}\n", "x".repeat(200));
         assert_eq!(text(data.as_bytes(), "/ph", PREFIX), data.as_bytes());
     }
@@ -250,8 +296,14 @@ mod tests {
     #[test]
     fn the_longest_first_line_that_works_stays() {
         let line = |length: usize| format!("#!/{}", "x".repeat(length - 3));
-        assert_eq!(text(line(127).as_bytes(), "/ph", PREFIX), line(127).as_bytes());
-        assert_eq!(text(line(128).as_bytes(), "/ph", PREFIX), format!("#!/usr/bin/env {}", "x".repeat(125)).as_bytes());
+        assert_eq!(
+            text(line(127).as_bytes(), "/ph", PREFIX),
+            line(127).as_bytes()
+        );
+        assert_eq!(
+            text(line(128).as_bytes(), "/ph", PREFIX),
+            format!("#!/usr/bin/env {}", "x".repeat(125)).as_bytes()
+        );
     }
 
     /// conda's rule, told byte by byte: from each placeholder to the first NUL.

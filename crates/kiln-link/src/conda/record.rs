@@ -57,7 +57,8 @@ pub(super) struct PathsData {
 /// One installed path.
 #[derive(Serialize, Default)]
 pub(super) struct PathData {
-    pub _path: String,
+    #[serde(rename = "_path")]
+    pub path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,9 +83,13 @@ impl Record<'_> {
 
 /// A URL without user information and without the `/t/TOKEN` of private channels.
 pub(super) fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let mut out = format!("{scheme}://{host}");
     let mut segments = path.split('/').skip(1);
@@ -106,8 +111,14 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("https://u:p@h.example/c/linux-64/a.conda", "https://h.example/c/linux-64/a.conda")]
-    #[case("https://h.example/t/tk-123/c/linux-64/", "https://h.example/c/linux-64/")]
+    #[case(
+        "https://u:p@h.example/c/linux-64/a.conda",
+        "https://h.example/c/linux-64/a.conda"
+    )]
+    #[case(
+        "https://h.example/t/tk-123/c/linux-64/",
+        "https://h.example/c/linux-64/"
+    )]
     #[case("https://h.example/c/t/x?sig=secret#md5", "https://h.example/c/t/x")]
     #[case("file:///srv/c", "file:///srv/c")]
     #[case("conda-forge", "conda-forge")]

@@ -26,7 +26,10 @@ impl EntryPoints {
             if line.is_empty() || line.starts_with(['#', ';']) {
                 continue;
             }
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
                 section = name.trim();
                 continue;
             }
@@ -35,8 +38,9 @@ impl EntryPoints {
                 "gui_scripts" => &mut found.gui,
                 _ => continue,
             };
-            let (name, value) =
-                line.split_once('=').ok_or_else(|| Problem::EntryPoint(line.to_owned()))?;
+            let (name, value) = line
+                .split_once('=')
+                .ok_or_else(|| Problem::EntryPoint(line.to_owned()))?;
             points.insert(name.trim().to_owned(), value.trim().to_owned());
         }
         Ok(found)
@@ -62,7 +66,10 @@ impl EntryPoints {
         let mut all: BTreeMap<PrefixPath, String> = BTreeMap::new();
         for (name, value) in console.iter().chain(&self.gui) {
             let point = Point::parse(name, value)?;
-            all.insert(point.path, script(prefix, python, &point.module, &point.function));
+            all.insert(
+                point.path,
+                script(prefix, python, &point.module, &point.function),
+            );
         }
         Ok(all.into_iter().collect())
     }
@@ -71,16 +78,27 @@ impl EntryPoints {
 /// The names of all scripts in an `entry_points.txt`; faulty lines name none.
 pub(crate) fn script_names(bytes: &[u8]) -> Vec<String> {
     let points = EntryPoints::parse(bytes).unwrap_or_default();
-    points.console.into_keys().chain(points.gui.into_keys()).collect()
+    points
+        .console
+        .into_keys()
+        .chain(points.gui.into_keys())
+        .collect()
 }
 
 /// The wheels of pip and old setuptools carry the version of the python that built them in script
 /// names; pip writes the environment's instead.
-fn versioned(console: &BTreeMap<String, String>, python: &PythonTarget) -> BTreeMap<String, String> {
+fn versioned(
+    console: &BTreeMap<String, String>,
+    python: &PythonTarget,
+) -> BTreeMap<String, String> {
     let mut out = console.clone();
     if let Some(value) = console.get("pip") {
         out.retain(|name, _| !is_versioned(name, "pip"));
-        for name in ["pip".to_owned(), "pip3".to_owned(), format!("pip3.{}", python.minor)] {
+        for name in [
+            "pip".to_owned(),
+            "pip3".to_owned(),
+            format!("pip3.{}", python.minor),
+        ] {
             out.insert(name, value.clone());
         }
     }
@@ -95,7 +113,9 @@ fn is_versioned(name: &str, stem: &str) -> bool {
     name.strip_prefix(stem).is_some_and(|version| {
         !version.is_empty()
             && version.split('.').count() <= 2
-            && version.split('.').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            && version
+                .split('.')
+                .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     })
 }
 
@@ -177,7 +197,9 @@ mod tests {
     fn a_script_is_pips() {
         let text = "[other]\nx\n[console_scripts]\n# note\nflask = flask.cli:main [async]\n";
         let found = scripts(text).expect("valid");
-        let [(path, text)] = found.as_slice() else { panic!("one script: {found:?}") };
+        let [(path, text)] = found.as_slice() else {
+            panic!("one script: {found:?}")
+        };
         assert_eq!(path.as_str(), "bin/flask");
         insta::assert_snapshot!(text, @r"
         #!/opt/kiln/env/bin/python
@@ -192,8 +214,11 @@ mod tests {
     #[test]
     fn pip_gets_the_environments_version() {
         let found = scripts("[console_scripts]\npip=pip:main\npip3.9=pip:main\npipx=x:y\n");
-        let names: Vec<String> =
-            found.expect("valid").iter().map(|(path, _)| path.to_string()).collect();
+        let names: Vec<String> = found
+            .expect("valid")
+            .iter()
+            .map(|(path, _)| path.to_string())
+            .collect();
         assert_eq!(names, ["bin/pip", "bin/pip3", "bin/pip3.11", "bin/pipx"]);
     }
 

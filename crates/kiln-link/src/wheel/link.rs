@@ -1,6 +1,5 @@
 //! Links one wheel.
 
-use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -13,13 +12,15 @@ use super::record::{Demands, RecordRow};
 use super::{record, tags};
 use crate::entry::{CONSTANT_MTIME, Entry, Node, Origin, Sink};
 use crate::error::{Found, LinkError, Problem};
-use crate::hash::{Expected, Hashing, Verifying, drain, sha256};
+use crate::hash::{Hashing, Verifying, drain, sha256};
 use crate::limits::read_limited;
 use crate::linked::Linked;
 use crate::path::{PathError, PrefixPath};
 use crate::target::{PythonHome, PythonTarget, Target};
 use crate::zip::{Zip, ZipEntry};
 
+/// How a script of `.data` begins that is to run by the environment's python.
+const PYTHON_MARK: &[u8] = b"#!python";
 /// Longest first line of a script that is rewritten.
 const MAX_FIRST_LINE_BYTES: u64 = 64 << 10;
 /// `S_IFMT`, `S_IFREG` and `S_IFLNK` of a zip entry's Unix mode.
@@ -90,25 +91,44 @@ impl WheelPackage {
         check_wheel(&need("WHEEL", metadata("WHEEL")?)?).map_err(at("WHEEL"))?;
         let headers = Headers::parse(&need("METADATA", metadata("METADATA")?)?);
         check_identity(&headers, &request).map_err(at("METADATA"))?;
-        let demands = Demands::parse(&need("RECORD", metadata("RECORD")?)?).map_err(at("RECORD"))?;
+        let demands =
+            Demands::parse(&need("RECORD", metadata("RECORD")?)?).map_err(at("RECORD"))?;
         let points = match metadata("entry_points.txt")? {
             Some(bytes) => EntryPoints::parse(&bytes).map_err(at("entry_points.txt"))?,
             None => EntryPoints::default(),
         };
-        let scripts =
-            points.scripts(&target.prefix, &python).map_err(at("entry_points.txt"))?;
+        let scripts = points
+            .scripts(&target.prefix, &python)
+            .map_err(at("entry_points.txt"))?;
         let plan = plan(&zip, &info, &request, &python, &points)?;
-        let package =
-            Self { request, target: target.clone(), python, zip, info, demands, plan, scripts };
+        let package = Self {
+            request,
+            target: target.clone(),
+            python,
+            zip,
+            info,
+            demands,
+            plan,
+            scripts,
+        };
         package.refuse_duplicates()?;
         Ok(package)
     }
 
     /// Every file the wheel will have, with its origin, known without reading them.
     pub fn paths(&self) -> impl Iterator<Item = (PrefixPath, Origin)> {
-        let shipped = self.plan.iter().map(|planned| (planned.path.clone(), Origin::Shipped));
-        let scripts = self.scripts.iter().map(|(path, _)| (path.clone(), Origin::EntryPoint));
-        let own = self.own_files().into_iter().map(|(path, _)| (path, Origin::Record));
+        let shipped = self
+            .plan
+            .iter()
+            .map(|planned| (planned.path.clone(), Origin::Shipped));
+        let scripts = self
+            .scripts
+            .iter()
+            .map(|(path, _)| (path.clone(), Origin::EntryPoint));
+        let own = self
+            .own_files()
+            .into_iter()
+            .map(|(path, _)| (path, Origin::Record));
         let record = (self.info_path("RECORD"), Origin::Record);
         shipped.chain(scripts).chain(own).chain([record])
     }
@@ -125,7 +145,10 @@ impl WheelPackage {
 
     fn info_path(&self, file: &str) -> PrefixPath {
         let below = format!("{}/{file}", self.info);
-        self.python.site_packages.join(&below).expect("the directory's name was checked")
+        self.python
+            .site_packages
+            .join(&below)
+            .expect("the directory's name was checked")
     }
 
     /// The files that an installer writes beside RECORD, with their texts.
@@ -154,24 +177,31 @@ impl WheelPackage {
             linked.add(size, &self.target.limits)?;
         }
         let scripts = std::mem::take(&mut self.scripts);
-        let scripts =
-            scripts.iter().map(|(path, text)| (path, text.as_str(), 0o755, Origin::EntryPoint));
+        let scripts = scripts
+            .iter()
+            .map(|(path, text)| (path, text.as_str(), 0o755, Origin::EntryPoint));
         let own = self.own_files();
-        let own = own.iter().map(|(path, text)| (path, *text, 0o644, Origin::Record));
+        let own = own
+            .iter()
+            .map(|(path, text)| (path, *text, 0o644, Origin::Record));
         for (path, text, mode, origin) in scripts.chain(own) {
             put_text(sink, path, text, mode, origin)?;
             rows.push(self.row(path, &sha256(text.as_bytes()), text.len() as u64));
             linked.add(text.len() as u64, &self.target.limits)?;
         }
         if self.target.bytecode {
-            let compiled = rows.iter().filter_map(|row| self.python.bytecode_path(&row.path));
+            let compiled = rows
+                .iter()
+                .filter_map(|row| self.python.bytecode_path(&row.path));
             let compiled: Vec<RecordRow> = compiled.map(RecordRow::bare).collect();
             let have: std::collections::HashSet<String> =
                 rows.iter().map(|row| row.path.clone()).collect();
             rows.extend(compiled.into_iter().filter(|row| !have.contains(&row.path)));
         }
         let path = self.info_path("RECORD");
-        rows.push(RecordRow::bare(path.relative_to(&self.python.site_packages)));
+        rows.push(RecordRow::bare(
+            path.relative_to(&self.python.site_packages),
+        ));
         let text = record::write(rows);
         put_text(sink, &path, &text, 0o644, Origin::Record)?;
         linked.add(text.len() as u64, &self.target.limits)?;
@@ -201,7 +231,13 @@ impl WheelPackage {
             let (first_line, rest) = split_first_line(content)?;
             let line = rewritten(first_line, &interpreter(&self.target.prefix));
             let size = entry.size - line.was + line.bytes.len() as u64;
-            put_content(sink, &planned.path, mode, size, Cursor::new(line.bytes).chain(rest))?
+            put_content(
+                sink,
+                &planned.path,
+                mode,
+                size,
+                Cursor::new(line.bytes).chain(rest),
+            )?
         } else {
             put_content(sink, &planned.path, mode, entry.size, content)?
         };
@@ -218,8 +254,18 @@ fn put_content(
     content: impl Read,
 ) -> Result<([u8; 32], u64), Problem> {
     let mut content = Hashing::new(content);
-    let node = Node::File { mode, mtime: CONSTANT_MTIME, size, content: &mut content };
-    sink.put(Entry { path, origin: Origin::Shipped, node }).map_err(Problem::from_write)?;
+    let node = Node::File {
+        mode,
+        mtime: CONSTANT_MTIME,
+        size,
+        content: &mut content,
+    };
+    sink.put(Entry {
+        path,
+        origin: Origin::Shipped,
+        node,
+    })
+    .map_err(Problem::from_write)?;
     drain(&mut content)?;
     Ok(content.finish())
 }
@@ -232,14 +278,20 @@ fn put_text(
     origin: Origin,
 ) -> Result<(), Found> {
     let size = text.len() as u64;
-    let node = Node::File { mode, mtime: CONSTANT_MTIME, size, content: &mut text.as_bytes() };
+    let node = Node::File {
+        mode,
+        mtime: CONSTANT_MTIME,
+        size,
+        content: &mut text.as_bytes(),
+    };
     sink.put(Entry { path, origin, node })
         .map_err(|error| Problem::from_write(error).at(path.as_str()))
 }
 
 /// Signatures of RECORD are the only files that RECORD need not name.
 fn is_signature(name: &str, info: &str) -> bool {
-    name.strip_prefix(info).is_some_and(|rest| matches!(rest, "/RECORD.jws" | "/RECORD.p7s"))
+    name.strip_prefix(info)
+        .is_some_and(|rest| matches!(rest, "/RECORD.jws" | "/RECORD.p7s"))
 }
 
 fn read_metadata(
@@ -251,16 +303,22 @@ fn read_metadata(
         return Ok(None);
     };
     let mut content = zip.read(index).map_err(|problem| problem.at(name))?;
-    read_limited(&mut content, "bytes of metadata", target.limits.metadata_bytes)
-        .map(Some)
-        .map_err(|problem| problem.at(name))
+    read_limited(
+        &mut content,
+        "bytes of metadata",
+        target.limits.metadata_bytes,
+    )
+    .map(Some)
+    .map_err(|problem| problem.at(name))
 }
 
 /// The one top directory `NAME-VERSION.dist-info`, of this name and version.
 fn info_directory(zip: &Zip<File>, request: &WheelRequest) -> Result<String, Found> {
     let mut found: Option<&str> = None;
     for entry in zip.entries() {
-        let Some((top, _)) = entry.name.split_once('/') else { continue };
+        let Some((top, _)) = entry.name.split_once('/') else {
+            continue;
+        };
         if top.ends_with(".dist-info") && found != Some(top) {
             if found.is_some() {
                 return Err(Problem::Archive("it has two .dist-info directories").at(top));
@@ -271,17 +329,27 @@ fn info_directory(zip: &Zip<File>, request: &WheelRequest) -> Result<String, Fou
     let top = found.ok_or(Problem::Archive("it has no .dist-info directory"))?;
     let stem = top.strip_suffix(".dist-info").unwrap_or_default();
     let (name, version) = stem.split_once('-').unwrap_or((stem, ""));
-    not_the_one("name", &normalised(&request.name), &normalised(name), |a, b| a == b)
-        .and_then(|()| not_the_one("version", &request.version, version, same_version))
-        .and_then(|()| Ok(PrefixPath::new(top).map(drop)?))
-        .map_err(|problem| problem.at(top))?;
+    not_the_one(
+        "name",
+        &normalised(&request.name),
+        &normalised(name),
+        |a, b| a == b,
+    )
+    .and_then(|()| not_the_one("version", &request.version, version, same_version))
+    .and_then(|()| Ok(PrefixPath::new(top).map(drop)?))
+    .map_err(|problem| problem.at(top))?;
     Ok(top.to_owned())
 }
 
 fn check_identity(headers: &Headers, request: &WheelRequest) -> Result<(), Problem> {
     let name = normalised(headers.need("name")?);
     not_the_one("name", &normalised(&request.name), &name, |a, b| a == b)?;
-    not_the_one("version", &request.version, headers.need("version")?, same_version)
+    not_the_one(
+        "version",
+        &request.version,
+        headers.need("version")?,
+        same_version,
+    )
 }
 
 /// Says for each file of the archive where it goes.
@@ -292,7 +360,10 @@ fn plan(
     python: &PythonTarget,
     points: &EntryPoints,
 ) -> Result<Vec<Planned>, Found> {
-    let data = format!("{}.data", info.strip_suffix(".dist-info").unwrap_or_default());
+    let data = format!(
+        "{}.data",
+        info.strip_suffix(".dist-info").unwrap_or_default()
+    );
     // What the installer writes itself never comes from the archive.
     let own: Vec<String> = ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json"]
         .iter()
@@ -300,8 +371,8 @@ fn plan(
         .collect();
     let mut plan = Vec::new();
     for (index, entry) in zip.entries().iter().enumerate() {
-        let planned = one(index, entry, &data, request, python)
-            .map_err(|problem| problem.at(&entry.name))?;
+        let planned =
+            one(index, entry, &data, request, python).map_err(|problem| problem.at(&entry.name))?;
         let Some(planned) = planned else { continue };
         let replaced = planned.script && points.replaces(planned.path.file_name());
         if !replaced && !own.contains(&entry.name) {
@@ -335,12 +406,19 @@ fn one(
     }
     let executable = kind == REGULAR && entry.unix_mode & 0o111 != 0;
     let top = entry.name.split('/').next().unwrap_or_default();
-    if !top.ends_with(".data") || !entry.name.contains('/') {
+    if top.strip_suffix(".data").is_none() || !entry.name.contains('/') {
         let path = python.site_packages.join(&entry.name)?;
-        return Ok(Some(Planned { index, path, script: false, executable }));
+        return Ok(Some(Planned {
+            index,
+            path,
+            script: false,
+            executable,
+        }));
     }
     if top != data {
-        return Err(Problem::Archive("a .data directory belongs to another wheel"));
+        return Err(Problem::Archive(
+            "a .data directory belongs to another wheel",
+        ));
     }
     let mut parts = entry.name.splitn(3, '/').skip(1);
     let (Some(scheme), Some(below)) = (parts.next(), parts.next()) else {
@@ -351,10 +429,19 @@ fn one(
         "scripts" => PrefixPath::new(&format!("bin/{below}"))?,
         "data" => PrefixPath::new(below)?,
         "headers" => headers_directory(request, python)?.join(below)?,
-        _ => return Err(Problem::Archive("a file of .data belongs to an unknown scheme")),
+        _ => {
+            return Err(Problem::Archive(
+                "a file of .data belongs to an unknown scheme",
+            ));
+        }
     };
     let script = scheme == "scripts";
-    Ok(Some(Planned { index, path, script, executable: executable || script }))
+    Ok(Some(Planned {
+        index,
+        path,
+        script,
+        executable: executable || script,
+    }))
 }
 
 fn headers_directory(
@@ -365,15 +452,17 @@ fn headers_directory(
         PythonHome::Venv => "site/",
         PythonHome::Conda => "",
     };
-    PrefixPath::new(&format!("include/{site}{}/{}", python.versioned_name(), request.name))
+    PrefixPath::new(&format!(
+        "include/{site}{}/{}",
+        python.versioned_name(),
+        request.name
+    ))
 }
 
 /// The bytes up to and with the first line end, and the rest.
 fn split_first_line<R: Read>(mut content: R) -> Result<(Vec<u8>, impl Read), Problem> {
     let mut head = Vec::new();
     let mut byte = [0];
-    // Only a line that names python is looked at to its end.
-    const MARK: &[u8] = b"#!python";
     while head.last() != Some(&b'\n') {
         if head.len() as u64 > MAX_FIRST_LINE_BYTES {
             return Err(Problem::TooLarge {
@@ -381,7 +470,8 @@ fn split_first_line<R: Read>(mut content: R) -> Result<(Vec<u8>, impl Read), Pro
                 limit: MAX_FIRST_LINE_BYTES,
             });
         }
-        if head.len() >= MARK.len() && !head.starts_with(MARK) {
+        // Only a line that names python is looked at to its end.
+        if head.len() >= PYTHON_MARK.len() && !head.starts_with(PYTHON_MARK) {
             break;
         }
         if content.read(&mut byte).map_err(Problem::from_read)? == 0 {
@@ -400,7 +490,7 @@ struct FirstLine {
 /// `#!python` with whatever follows becomes the environment's interpreter, as pip does.
 fn rewritten(line: Vec<u8>, interpreter: &str) -> FirstLine {
     let was = line.len() as u64;
-    let bytes = if line.starts_with(b"#!python") {
+    let bytes = if line.starts_with(PYTHON_MARK) {
         format!("#!{interpreter}\n").into_bytes()
     } else {
         line

@@ -28,12 +28,16 @@ impl Headers {
 
     /// The first value of a header, its name in lower case.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(found, _)| found == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value, or an error that names what is missing.
     pub(super) fn need(&self, key: &str) -> Result<&str, Problem> {
-        self.get(key).ok_or_else(|| Problem::Metadata(format!("it has no {key}")))
+        self.get(key)
+            .ok_or_else(|| Problem::Metadata(format!("it has no {key}")))
     }
 }
 
@@ -44,7 +48,9 @@ pub(super) fn check_wheel(bytes: &[u8]) -> Result<(), Problem> {
     let version = headers.need("wheel-version")?;
     match version.split('.').next().map(str::trim) {
         Some("1") => Ok(()),
-        _ => Err(Problem::Metadata(format!("wheel version {version:?} is not known"))),
+        _ => Err(Problem::Metadata(format!(
+            "wheel version {version:?} is not known"
+        ))),
     }
 }
 

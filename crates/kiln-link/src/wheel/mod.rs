@@ -10,8 +10,10 @@ mod metadata;
 mod name;
 mod record;
 mod tags;
+#[cfg(test)]
+mod tests;
 
-pub use link::{WheelPackage, WheelRequest};
 pub(crate) use entry_points::script_names;
+pub use link::{WheelPackage, WheelRequest};
 pub(crate) use name::normalised;
-pub(crate) use record::{parse_csv, RecordRow};
+pub(crate) use record::parse_csv;

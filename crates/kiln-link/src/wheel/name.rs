@@ -54,12 +54,20 @@ impl<'a> WheelName<'a> {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(invalid());
         }
-        Ok(Self { name, version, python: tags[0], abi: tags[1], platform: tags[2] })
+        Ok(Self {
+            name,
+            version,
+            python: tags[0],
+            abi: tags[1],
+            platform: tags[2],
+        })
     }
 
     /// Checks that the file is the wheel that the lock names.
     pub(super) fn check(&self, name: &str, version: &str) -> Result<(), Problem> {
-        not_the_one("name", &normalised(name), &normalised(self.name), |a, b| a == b)?;
+        not_the_one("name", &normalised(name), &normalised(self.name), |a, b| {
+            a == b
+        })?;
         not_the_one("version", version, self.version, same_version)
     }
 }
@@ -74,7 +82,11 @@ pub(super) fn not_the_one(
     if same(expected, found) {
         return Ok(());
     }
-    Err(Problem::NotTheOne { field, expected: expected.to_owned(), found: found.to_owned() })
+    Err(Problem::NotTheOne {
+        field,
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -92,10 +104,18 @@ mod tests {
     #[test]
     fn a_wheels_file_name_has_five_or_six_parts() {
         let name = WheelName::parse("a_b-1.0-2x-py2.py3-none-any.whl").expect("valid");
-        assert_eq!((name.name, name.version, name.python), ("a_b", "1.0", "py2.py3"));
+        assert_eq!(
+            (name.name, name.version, name.python),
+            ("a_b", "1.0", "py2.py3")
+        );
         name.check("A-b", "1").expect("it is the one");
         assert!(name.check("other", "1").is_err() && name.check("a-b", "2").is_err());
-        for text in ["a-1-py3-none-any.zip", "a-1-py3-none.whl", "a-1-x-py3-none-any.whl", "a--py3-none-any.whl"] {
+        for text in [
+            "a-1-py3-none-any.zip",
+            "a-1-py3-none.whl",
+            "a-1-x-py3-none-any.whl",
+            "a--py3-none-any.whl",
+        ] {
             assert!(WheelName::parse(text).is_err(), "{text}");
         }
     }

@@ -20,12 +20,20 @@ impl RecordRow {
     /// A row with the hash of content.
     pub(super) fn hashed(path: String, sha256: &[u8; 32], size: u64) -> Self {
         let hash = format!("sha256={}", URL_SAFE_NO_PAD.encode(sha256));
-        Self { path, hash, size: size.to_string() }
+        Self {
+            path,
+            hash,
+            size: size.to_string(),
+        }
     }
 
     /// A row without hash: RECORD itself, byte-compiled files.
     pub(super) fn bare(path: String) -> Self {
-        Self { path, hash: String::new(), size: String::new() }
+        Self {
+            path,
+            hash: String::new(),
+            size: String::new(),
+        }
     }
 
     fn write(&self, out: &mut String) {
@@ -59,8 +67,8 @@ pub(super) fn write(mut rows: Vec<RecordRow>) -> String {
 
 /// Reads rows of comma-separated values with quotes doubled inside quotes.
 pub(crate) fn parse_csv(bytes: &[u8]) -> Result<Vec<RecordRow>, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| Problem::Metadata("it is not UTF-8".to_owned()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Problem::Metadata("it is not UTF-8".to_owned()))?;
     let mut rows = Vec::new();
     let mut fields = vec![String::new()];
     let mut quoted = false;
@@ -87,7 +95,11 @@ pub(crate) fn parse_csv(bytes: &[u8]) -> Result<Vec<RecordRow>, Problem> {
 fn end_row(fields: &mut Vec<String>, rows: &mut Vec<RecordRow>) {
     let mut fields = std::mem::replace(fields, vec![String::new()]).into_iter();
     let mut next = || fields.next().unwrap_or_default();
-    let row = RecordRow { path: next(), hash: next(), size: next() };
+    let row = RecordRow {
+        path: next(),
+        hash: next(),
+        size: next(),
+    };
     if !row.path.is_empty() {
         rows.push(row);
     }
@@ -146,7 +158,9 @@ mod tests {
         let text = format!("a,{hash},0\nb,md5=1B2M2Y8AsgTpgAmY7PhCfg,0\nc,,\n");
         let demands = Demands::parse(text.as_bytes()).expect("valid");
         assert!(demands.of("a").is_some());
-        assert!(demands.of("b").is_none() && demands.of("c").is_none() && demands.of("d").is_none());
+        assert!(
+            demands.of("b").is_none() && demands.of("c").is_none() && demands.of("d").is_none()
+        );
         assert!(Demands::parse(format!("a,{hash},0\na,,\n").as_bytes()).is_err());
         assert!(Demands::parse(b"\"a").is_err());
         assert!(Demands::parse(b"a,,x").is_err());

@@ -10,8 +10,13 @@ use crate::target::PythonTarget;
 /// Refuses a wheel that has no tag for this python.
 pub(super) fn check(name: &WheelName<'_>, python: &PythonTarget) -> Result<(), Problem> {
     let fits = name.python.split('.').any(|tag| {
-        name.abi.split('.').any(|abi| interpreter_fits(tag, abi, python.minor))
-    }) && name.platform.split('.').any(|platform| platform_fits(platform, &python.machine));
+        name.abi
+            .split('.')
+            .any(|abi| interpreter_fits(tag, abi, python.minor))
+    }) && name
+        .platform
+        .split('.')
+        .any(|platform| platform_fits(platform, &python.machine));
     if fits {
         return Ok(());
     }
@@ -49,7 +54,9 @@ fn platform_fits(platform: &str, machine: &str) -> bool {
         || (platform.starts_with("linux_")
             || platform.starts_with("manylinux")
             || platform.starts_with("musllinux"))
-            && platform.strip_suffix(machine).is_some_and(|rest| rest.ends_with('_'))
+            && platform
+                .strip_suffix(machine)
+                .is_some_and(|rest| rest.ends_with('_'))
 }
 
 #[cfg(test)]

@@ -46,7 +46,9 @@ pub(super) fn find_end<R: Read + Seek>(reader: &mut R, length: u64) -> Result<En
     let span = END64_BYTES + LOCATOR64_BYTES + END_BYTES + usize::from(u16::MAX);
     let span = usize::try_from(length).unwrap_or(usize::MAX).min(span);
     let start = length - span as u64;
-    reader.seek(SeekFrom::Start(start)).map_err(Problem::from_read)?;
+    reader
+        .seek(SeekFrom::Start(start))
+        .map_err(Problem::from_read)?;
     let mut tail = vec![0; span];
     reader.read_exact(&mut tail).map_err(Problem::from_read)?;
     let at = memchr::memmem::rfind(&tail, &END)
@@ -71,12 +73,17 @@ pub(super) fn find_end<R: Read + Seek>(reader: &mut R, length: u64) -> Result<En
     let has_locator = at >= LOCATOR64_BYTES && tail[at - LOCATOR64_BYTES..][..4] == LOCATOR64;
     let (found, directory_end) = if has_locator {
         let locator = at - LOCATOR64_BYTES;
-        (end64(&tail, start, locator, &plain)?, start + locator as u64 - END64_BYTES as u64)
+        (
+            end64(&tail, start, locator, &plain)?,
+            start + locator as u64 - END64_BYTES as u64,
+        )
     } else {
         (plain, end_offset)
     };
     if found.offset.checked_add(found.size) != Some(directory_end) {
-        return Err(Problem::Archive("the central directory does not end at the end record"));
+        return Err(Problem::Archive(
+            "the central directory does not end at the end record",
+        ));
     }
     Ok(found)
 }
@@ -85,7 +92,9 @@ pub(super) fn find_end<R: Read + Seek>(reader: &mut R, length: u64) -> Result<En
 /// with the plain one wherever that one states a value.
 fn end64(tail: &[u8], start: u64, locator: usize, plain: &End) -> Result<End, Problem> {
     let wrong = Problem::Archive("the zip64 end record is not where its locator says");
-    let Some(at) = locator.checked_sub(END64_BYTES) else { return Err(wrong) };
+    let Some(at) = locator.checked_sub(END64_BYTES) else {
+        return Err(wrong);
+    };
     let record = &tail[at..locator];
     if record[..4] != END64
         || u64_at(tail, locator + 8) != start + at as u64
@@ -95,15 +104,20 @@ fn end64(tail: &[u8], start: u64, locator: usize, plain: &End) -> Result<End, Pr
     {
         return Err(wrong);
     }
-    let found =
-        End { entries: u64_at(record, 32), size: u64_at(record, 40), offset: u64_at(record, 48) };
+    let found = End {
+        entries: u64_at(record, 32),
+        size: u64_at(record, 40),
+        offset: u64_at(record, 48),
+    };
     let agrees = |plain: u64, full: u64, unset: u64| plain == full || plain == unset;
     if u64_at(record, 24) != found.entries
         || !agrees(plain.entries, found.entries, u64::from(u16::MAX))
         || !agrees(plain.size, found.size, u64::from(u32::MAX))
         || !agrees(plain.offset, found.offset, u64::from(u32::MAX))
     {
-        return Err(Problem::Archive("the two end records contradict each other"));
+        return Err(Problem::Archive(
+            "the two end records contradict each other",
+        ));
     }
     Ok(found)
 }
@@ -113,9 +127,14 @@ pub(super) fn read_entries<R: Read + Seek>(
     reader: &mut R,
     end: &End,
 ) -> Result<Vec<ZipEntry>, Problem> {
-    reader.seek(SeekFrom::Start(end.offset)).map_err(Problem::from_read)?;
+    reader
+        .seek(SeekFrom::Start(end.offset))
+        .map_err(Problem::from_read)?;
     let mut bytes = Vec::new();
-    reader.take(end.size).read_to_end(&mut bytes).map_err(Problem::from_read)?;
+    reader
+        .take(end.size)
+        .read_to_end(&mut bytes)
+        .map_err(Problem::from_read)?;
     let mut rest = bytes.as_slice();
     let mut names = HashSet::new();
     let mut entries = Vec::new();
@@ -129,7 +148,9 @@ pub(super) fn read_entries<R: Read + Seek>(
         entries.push(entry);
     }
     if !rest.is_empty() {
-        return Err(Problem::Archive("the central directory has more than its entries"));
+        return Err(Problem::Archive(
+            "the central directory has more than its entries",
+        ));
     }
     Ok(entries)
 }
@@ -150,7 +171,9 @@ fn read_entry(bytes: &[u8]) -> Result<(ZipEntry, &[u8]), Problem> {
         return Err(broken);
     }
     if flags & !ALLOWED_FLAGS != 0 {
-        return Err(Problem::Archive("an entry is encrypted or uses an unsupported feature"));
+        return Err(Problem::Archive(
+            "an entry is encrypted or uses an unsupported feature",
+        ));
     }
     let name = &bytes[CENTRAL_BYTES..][..name_bytes];
     let extra = &bytes[CENTRAL_BYTES + name_bytes..][..extra_bytes];
@@ -203,10 +226,11 @@ fn entry_name(bytes: &[u8], flags: u16) -> Result<String, Problem> {
     if bytes.is_empty() {
         return Err(Problem::Archive("an entry has no name"));
     }
-    let name =
-        std::str::from_utf8(bytes).map_err(|_| Problem::UnsafePath(PathError::NotUtf8))?;
+    let name = std::str::from_utf8(bytes).map_err(|_| Problem::UnsafePath(PathError::NotUtf8))?;
     if !name.is_ascii() && flags & FLAG_UTF8 == 0 {
-        return Err(Problem::Archive("a name is not ASCII and not marked as UTF-8"));
+        return Err(Problem::Archive(
+            "a name is not ASCII and not marked as UTF-8",
+        ));
     }
     if name.chars().any(char::is_control) {
         return Err(Problem::UnsafePath(PathError::Control));

@@ -22,7 +22,9 @@ pub(super) fn check<R: Read + Seek>(
     order.sort_by_key(|index| entries[*index].header_offset);
     let mut at = 0;
     for (nth, index) in order.iter().enumerate() {
-        let next = order.get(nth + 1).map_or(directory, |next| entries[*next].header_offset);
+        let next = order
+            .get(nth + 1)
+            .map_or(directory, |next| entries[*next].header_offset);
         let entry = &mut entries[*index];
         if entry.header_offset != at {
             return Err(Problem::Archive("data stands between its entries"));
@@ -34,7 +36,11 @@ pub(super) fn check<R: Read + Seek>(
             .checked_add(entry.compressed)
             .filter(|end| *end <= next)
             .ok_or(Problem::Archive("an entry reaches into the next"))?;
-        at = if local.descriptor { end + check_descriptor(reader, entry, end, next)? } else { end };
+        at = if local.descriptor {
+            end + check_descriptor(reader, entry, end, next)?
+        } else {
+            end
+        };
         if at != next {
             return Err(Problem::Archive("data stands between its entries"));
         }
@@ -51,7 +57,9 @@ struct Local {
 }
 
 fn read_header<R: Read + Seek>(reader: &mut R, entry: &ZipEntry) -> Result<Local, Problem> {
-    reader.seek(SeekFrom::Start(entry.header_offset)).map_err(Problem::from_read)?;
+    reader
+        .seek(SeekFrom::Start(entry.header_offset))
+        .map_err(Problem::from_read)?;
     let mut header = [0; LOCAL_BYTES];
     reader.read_exact(&mut header).map_err(Problem::from_read)?;
     if header[..4] != LOCAL {
@@ -64,7 +72,11 @@ fn read_header<R: Read + Seek>(reader: &mut R, entry: &ZipEntry) -> Result<Local
     let zip64 = check_extra(&extra, &name)?;
     let flags = u16_at(&header, 6);
     let descriptor = flags & FLAG_DESCRIPTOR != 0;
-    let (crc, compressed, size) = (u32_at(&header, 14), u32_at(&header, 18), u32_at(&header, 22));
+    let (crc, compressed, size) = (
+        u32_at(&header, 14),
+        u32_at(&header, 18),
+        u32_at(&header, 22),
+    );
     let (compressed, size) = sizes(compressed, size, zip64)?;
     // With a descriptor the header may leave the three values open.
     let says = |found: u64, central: u64| found == central || (descriptor && found == 0);
@@ -75,17 +87,24 @@ fn read_header<R: Read + Seek>(reader: &mut R, entry: &ZipEntry) -> Result<Local
         && says(compressed, entry.compressed)
         && says(size, entry.size);
     if !agrees {
-        return Err(Problem::Archive("a local header contradicts the central directory"));
+        return Err(Problem::Archive(
+            "a local header contradicts the central directory",
+        ));
     }
     let data_offset =
         entry.header_offset + LOCAL_BYTES as u64 + name.len() as u64 + extra.len() as u64;
-    Ok(Local { data_offset, descriptor })
+    Ok(Local {
+        data_offset,
+        descriptor,
+    })
 }
 
 /// A local zip64 field has both sizes; some writers put in only the one they need.
 fn sizes(compressed: u32, size: u32, zip64: Option<&[u8]>) -> Result<(u64, u64), Problem> {
     let plain = (u64::from(compressed), u64::from(size));
-    let Some(values) = zip64 else { return Ok(plain) };
+    let Some(values) = zip64 else {
+        return Ok(plain);
+    };
     match (size == UNSET, compressed == UNSET, values.len()) {
         (false, false, _) => Ok(plain),
         (true, true, 16) => Ok((u64_at(values, 8), u64_at(values, 0))),
@@ -114,7 +133,9 @@ fn check_descriptor<R: Read + Seek>(
         _ => return Err(wrong),
     };
     let mut bytes = vec![0; usize::try_from(length).expect("at most 24")];
-    reader.seek(SeekFrom::Start(at)).map_err(Problem::from_read)?;
+    reader
+        .seek(SeekFrom::Start(at))
+        .map_err(Problem::from_read)?;
     reader.read_exact(&mut bytes).map_err(Problem::from_read)?;
     let fields = if signed {
         if bytes[..4] != DESCRIPTOR {

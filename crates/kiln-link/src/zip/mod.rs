@@ -7,6 +7,8 @@
 
 mod directory;
 mod local;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
 
@@ -50,7 +52,10 @@ impl<R: Read + Seek> Zip<R> {
         let length = reader.seek(SeekFrom::End(0)).map_err(Problem::from_read)?;
         let end = directory::find_end(&mut reader, length)?;
         if end.entries > limits.entries {
-            return Err(Problem::TooLarge { what: "entries", limit: limits.entries });
+            return Err(Problem::TooLarge {
+                what: "entries",
+                limit: limits.entries,
+            });
         }
         if end.size > limits.metadata_bytes {
             return Err(Problem::TooLarge {
@@ -59,7 +64,9 @@ impl<R: Read + Seek> Zip<R> {
             });
         }
         let mut entries = directory::read_entries(&mut reader, &end)?;
-        let unpacked = entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.size));
+        let unpacked = entries
+            .iter()
+            .fold(0u64, |sum, entry| sum.saturating_add(entry.size));
         limits.check(length, unpacked)?;
         local::check(&mut reader, &mut entries, end.offset)?;
         Ok(Self { reader, entries })
@@ -80,8 +87,11 @@ impl<R: Read + Seek> Zip<R> {
     /// An entry's content; it ends with an error unless size and CRC-32 are the directory's.
     pub(crate) fn read(&mut self, index: usize) -> Result<ZipContent<'_, R>, Problem> {
         let entry = &self.entries[index];
-        self.reader.seek(SeekFrom::Start(entry.data_offset)).map_err(Problem::from_read)?;
-        let capacity = usize::try_from(entry.compressed.clamp(512, 64 << 10)).expect("at most 64 KiB");
+        self.reader
+            .seek(SeekFrom::Start(entry.data_offset))
+            .map_err(Problem::from_read)?;
+        let capacity =
+            usize::try_from(entry.compressed.clamp(512, 64 << 10)).expect("at most 64 KiB");
         let raw = BufReader::with_capacity(capacity, (&mut self.reader).take(entry.compressed));
         Ok(ZipContent {
             decoder: if entry.deflated {
@@ -127,14 +137,18 @@ impl<R: Read> ZipContent<'_, R> {
     fn finish(&mut self) -> io::Result<()> {
         self.done = true;
         if self.decode(&mut [0])? != 0 {
-            return Err(io::Error::other(Problem::Archive("an entry is longer than stated")));
+            return Err(io::Error::other(Problem::Archive(
+                "an entry is longer than stated",
+            )));
         }
         let whole = match &self.decoder {
             Decoder::Stored(_) => true,
             Decoder::Deflated(decoder) => decoder.total_in() == self.compressed,
         };
         if !whole {
-            return Err(io::Error::other(Problem::Archive("data stands behind an entry's end")));
+            return Err(io::Error::other(Problem::Archive(
+                "data stands behind an entry's end",
+            )));
         }
         if self.crc.sum() != self.expected_crc {
             return Err(io::Error::other(Problem::Content {
@@ -156,10 +170,14 @@ impl<R: Read> Read for ZipContent<'_, R> {
             self.finish()?;
             return Ok(0);
         }
-        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buf.len());
+        let most = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = self.decode(&mut buf[..most])?;
         if n == 0 {
-            return Err(io::Error::other(Problem::Archive("an entry is shorter than stated")));
+            return Err(io::Error::other(Problem::Archive(
+                "an entry is shorter than stated",
+            )));
         }
         self.crc.update(&buf[..n]);
         self.remaining -= n as u64;
