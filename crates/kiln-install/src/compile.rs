@@ -1,0 +1,190 @@
+//! Byte-compiles what has no valid compiled form.
+//!
+//! Without it every start of a container compiles in memory what it imports. Compiled forms that a
+//! package ships and that match their source are kept; the others are made unchecked-hash (PEP 552),
+//! which stay valid whatever an image's tools do to modification times.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use fs_err::File;
+use kiln_link::PythonTarget;
+
+use crate::error::InstallError;
+use crate::parallel;
+
+/// Sources compiled by one process: long enough to pay for its start, short enough for progress.
+const CHUNK_FILES: usize = 400;
+/// Failed sources that are told by name.
+const MAX_TOLD: usize = 20;
+
+/// What compiling gave.
+pub(crate) struct Compiled {
+    /// Sources that have a compiled form now and had none before.
+    pub done: u64,
+    /// Sources that could not be compiled.
+    pub failed: u64,
+    /// What the compiler said of them.
+    pub messages: Vec<String>,
+}
+
+/// Compiles the python library of a prefix. That single sources can't be compiled is no failure:
+/// packages ship templates and old tests.
+pub(crate) fn compile(
+    prefix: &Path,
+    python: &PythonTarget,
+    progress: impl Fn(u64, u64) + Sync,
+) -> Result<Compiled, InstallError> {
+    let interpreter = prefix.join("bin").join(python.versioned_name());
+    let magic = magic_number(&interpreter)?;
+    let mut sources = Vec::new();
+    find_sources(
+        &prefix.join("lib").join(python.versioned_name()),
+        &mut sources,
+    )
+    .map_err(InstallError::io("looking for python sources"))?;
+    sources.retain(|source| !is_compiled(source, python, &magic));
+    sources.sort();
+    let total = sources.len() as u64;
+    progress(0, total);
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let chunks: Vec<&[PathBuf]> = sources.chunks(CHUNK_FILES).collect();
+    let messages = parallel::each(&chunks, |chunk| {
+        let messages = run(&interpreter, chunk)?;
+        let files = chunk.len() as u64;
+        let before = done.fetch_add(files, std::sync::atomic::Ordering::Relaxed);
+        progress(before + files, total);
+        Ok::<_, InstallError>(messages)
+    })?;
+    let failed = sources
+        .iter()
+        .filter(|source| !bytecode_of(source, python).exists())
+        .count() as u64;
+    let messages = messages.into_iter().flatten().take(MAX_TOLD).collect();
+    Ok(Compiled {
+        done: total - failed,
+        failed,
+        messages,
+    })
+}
+
+/// The compiled form's path.
+fn bytecode_of(source: &Path, python: &PythonTarget) -> PathBuf {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    let name = format!("{stem}.cpython-3{}.pyc", python.minor);
+    source.with_file_name("__pycache__").join(name)
+}
+
+fn find_sources(directory: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            find_sources(&path, found)?;
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "py") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the compiled form is there and python will use it (PEP 552).
+fn is_compiled(source: &Path, python: &PythonTarget, magic: &[u8]) -> bool {
+    let mut header = [0; 16];
+    let read =
+        File::open(bytecode_of(source, python)).and_then(|mut file| file.read_exact(&mut header));
+    if read.is_err() || header[..4] != *magic {
+        return false;
+    }
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    if word(4) & 1 != 0 {
+        return true; // checked by its hash, or not at all
+    }
+    let Ok(metadata) = fs_err::metadata(source) else {
+        return false;
+    };
+    let mtime = std::os::unix::fs::MetadataExt::mtime(&metadata).cast_unsigned();
+    // The header has the lower halves.
+    word(8) == mtime as u32 && word(12) == metadata.len() as u32
+}
+
+/// The four bytes that begin this python's compiled files.
+fn magic_number(interpreter: &Path) -> Result<Vec<u8>, InstallError> {
+    let doing = || format!("asking {} for its bytecode version", interpreter.display());
+    let script = "import sys, importlib.util; sys.stdout.write(importlib.util.MAGIC_NUMBER.hex())";
+    let output = python(interpreter)
+        .args(["-c", script])
+        .output()
+        .map_err(InstallError::io(doing()))?;
+    let magic = hex::decode(&output.stdout)
+        .ok()
+        .filter(|magic| magic.len() == 4);
+    magic.filter(|_| output.status.success()).ok_or_else(|| {
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        InstallError::Io {
+            doing: doing(),
+            source: std::io::Error::other(text),
+        }
+    })
+}
+
+/// An interpreter that sees no variables and runs no package's start-up code.
+fn python(interpreter: &Path) -> Command {
+    let mut command = Command::new(interpreter);
+    command
+        .args(["-S", "-W", "ignore"])
+        .current_dir("/")
+        .env_clear()
+        .env("PYTHONHASHSEED", "0")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Compiles some sources; gives the compiler's complaints.
+fn run(interpreter: &Path, sources: &[PathBuf]) -> Result<Vec<String>, InstallError> {
+    let doing = || InstallError::io("byte-compiling");
+    let mut child = python(interpreter)
+        .args([
+            "-m",
+            "compileall",
+            "-q",
+            "--invalidation-mode",
+            "unchecked-hash",
+            "-i",
+            "-",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(doing())?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut list = Vec::new();
+    for source in sources {
+        list.extend_from_slice(source.as_os_str().as_encoded_bytes());
+        list.push(b'\n');
+    }
+    // compileall reads its whole list before it writes; one that dies is told by its status.
+    let written = stdin.write_all(&list);
+    drop(stdin);
+    let output = child.wait_with_output().map_err(doing())?;
+    if output.status.code().is_none_or(|code| code > 1) {
+        let source = std::io::Error::other(output.status.to_string());
+        return Err(InstallError::Io {
+            doing: "byte-compiling".to_owned(),
+            source,
+        });
+    }
+    written.map_err(doing())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("***"));
+    Ok(lines.map(str::to_owned).collect())
+}
