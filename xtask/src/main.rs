@@ -19,6 +19,8 @@ mod testbed;
 
 mod tools;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -60,9 +62,19 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
     let paths = Paths::find()?;
-    match Arguments::parse().task {
+    match task {
         Task::Quickstart => quickstart::run(&paths),
         Task::Test { runner } => test_run::run(&paths, &runner),
         Task::Testbed { action } => testbed::run(&paths, &action),

@@ -38,12 +38,21 @@ fn with_bed(
         command.env("KILN_TEST_BINARY", &binaries.kiln);
         command.env("KILN_INSTALL_PATH", &binaries.install);
     };
-    let mut doc = Command::new("cargo");
-    environment(doc.args(["test", "--quiet", "--workspace", "--doc", "--locked"]));
-    let doc = stage("doc tests", || run_command(&mut doc));
+    // Arguments choose what is run, so there are no doc tests with them.
+    let everything = runner.is_empty();
+    let doc = if everything {
+        let mut doc = Command::new("cargo");
+        environment(doc.args(["test", "--quiet", "--workspace", "--doc", "--locked"]));
+        stage("doc tests", || run_command(&mut doc))
+    } else {
+        Ok(())
+    };
     // Last, so that the runner's summary closes the output.
     let mut tests = Command::new("cargo");
-    environment(tests.args(["nextest", "run", "--workspace", "--locked"]));
+    environment(tests.args(["nextest", "run", "--locked"]));
+    if everything {
+        tests.arg("--workspace");
+    }
     if std::env::var_os(CI).is_some() {
         tests.args(["--profile", "ci"]);
     }

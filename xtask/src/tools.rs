@@ -72,6 +72,7 @@ fn from_wheel(tool: Tool, folder: &PathBuf) -> Result<()> {
         tool.version()
     );
     let mut pip = Command::new(PYTHON);
+    pip.env("PIP_ROOT_USER_ACTION", "ignore"); // nothing goes into the system's packages
     pip.args([
         "-m",
         "pip",
