@@ -127,3 +127,34 @@ pub(super) fn synthetic(paths: &Paths) -> Result<()> {
         })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use crate::packages::PYTHON;
+    use crate::process::run;
+
+    fn repodata(channel: &Path) -> String {
+        fs_err::read_to_string(channel.join("linux-64/repodata.json")).unwrap()
+    }
+
+    #[test]
+    fn the_synthetic_channel_has_the_same_bytes_every_time_and_can_gain_a_version() {
+        let folder = std::env::temp_dir().join(format!("kiln-synthetic-{}", std::process::id()));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/testbed/synthetic.py");
+        let channel = |name: &str| {
+            let out = folder.join(name);
+            fs_err::create_dir_all(&out).unwrap();
+            run(Command::new(PYTHON).arg(&script).arg(&out)).unwrap();
+            out.join("synthetic")
+        };
+        let (one, two) = (channel("one"), channel("two"));
+        assert_eq!(repodata(&one), repodata(&two));
+        assert!(!repodata(&one).contains("numlike-2.0"));
+        run(Command::new(PYTHON).arg(&script).arg("--gain").arg(&one)).unwrap();
+        assert!(repodata(&one).contains("numlike-2.0"));
+        fs_err::remove_dir_all(&folder).unwrap();
+    }
+}
