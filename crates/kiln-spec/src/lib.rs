@@ -1,9 +1,34 @@
-//! Parses, validates, canonicalises and hashes environment descriptions.
+//! Parses, validates, canonicalises and hashes environment descriptions: pure, offline, the same
+//! everywhere. `docs/spec-format.md` is the format; [`parse`] is the way in.
 
+mod address;
+mod azureml;
+mod base;
+mod canonical;
+mod channel;
+mod conda;
 mod definition;
+mod detect;
+mod document;
+mod error;
+mod input;
+mod match_spec;
+mod requirement;
+mod requirements;
+mod secret;
 mod spec_hash;
+mod text;
+mod variables;
+mod version;
 
+pub use canonical::ParseCanonicalError;
 pub use definition::{
     Base, Conda, DefaultBase, Definition, Pip, PipRequirement, Python, RSection, Spark,
 };
+pub use error::{SpecError, SpecErrors, Warning};
+pub use input::{
+    DOCUMENT_LIMIT_BYTES, Input, Kind, Overrides, ParseKindError, Parsed, parse, text_of,
+};
+pub use secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 pub use spec_hash::{ParseSpecHashError, SpecHash};
+pub use text::DecodeError;

@@ -1,0 +1,256 @@
+//! conda's environment.yml, and the same map inside an Azure ML environment.
+
+use std::collections::BTreeMap;
+
+use crate::channel;
+use crate::definition::{Conda, Pip};
+use crate::document::{Entry, Node, Value};
+use crate::error::{Findings, Place, quoted};
+use crate::match_spec::MatchSpec;
+use crate::requirements;
+use crate::secret::InlineCredential;
+use crate::variables;
+
+/// What the two sections of a conda file become.
+#[derive(Debug)]
+pub(crate) struct CondaFile {
+    pub(crate) conda: Option<Conda>,
+    pub(crate) pip: Option<Pip>,
+    /// How many of the dependencies are `python`.
+    pub(crate) pythons: usize,
+}
+
+/// What reading a conda file needs beside its tree.
+pub(crate) struct Context<'a> {
+    pub(crate) file: &'a str,
+    /// Put before field names: empty, or where the map stands in a larger document.
+    pub(crate) path: &'a str,
+    pub(crate) files: &'a BTreeMap<String, String>,
+    pub(crate) findings: &'a mut Findings,
+    pub(crate) credentials: &'a mut Vec<InlineCredential>,
+}
+
+impl Context<'_> {
+    fn field(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn error(&mut self, line: usize, field: &str, reason: impl Into<String>, remedy: &str) {
+        let field = self.field(field);
+        self.findings.error(Place { file: self.file, line, field: &field }, reason, remedy);
+    }
+
+    fn warn(&mut self, line: usize, field: &str, reason: impl Into<String>, remedy: &str) {
+        let field = self.field(field);
+        self.findings.warn(Place { file: self.file, line, field: &field }, reason, remedy);
+    }
+}
+
+/// Reads the map of a conda file.
+pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
+    let mut conda = Conda {
+        channels: Vec::new(),
+        dependencies: Vec::new(),
+        variables: BTreeMap::new(),
+    };
+    let mut dependencies = Dependencies::default();
+    let mut channels_seen = false;
+    for entry in root.map().unwrap_or_default() {
+        match entry.key.as_str() {
+            "name" | "prefix" => {
+                if entry.value.scalar().is_none() && !entry.value.is_null() {
+                    wrong_kind(context, entry, "a text");
+                }
+            }
+            "channels" => {
+                channels_seen = true;
+                channels(entry, &mut conda, context);
+            }
+            "dependencies" => dependencies = self::dependencies(entry, context),
+            "variables" => {
+                let field = context.field("variables");
+                let place = Place { file: context.file, line: entry.line, field: &field };
+                conda.variables = variables::read(&entry.value, place, context.findings);
+            }
+            other => context.warn(
+                entry.line,
+                other,
+                "the key is not one of conda's, and is ignored",
+                "leave it out; conda knows name, channels, dependencies, variables and prefix",
+            ),
+        }
+    }
+    let unpinned = dependencies.specs.iter().filter(|spec| !spec.as_str().contains(' ')).count();
+    if unpinned > 0 {
+        context.warn(
+            root.line,
+            "dependencies",
+            format!("{unpinned} conda dependencies name no version"),
+            "the image keeps the versions of its first build; pin them to choose others",
+        );
+    }
+    let pip_named = dependencies.specs.iter().any(|spec| spec.name == "pip");
+    if dependencies.pip_lines > 0 && !pip_named && !dependencies.specs.is_empty() {
+        context.warn(
+            root.line,
+            "dependencies",
+            "there is a pip section, but `pip` is not among the conda dependencies",
+            "add `pip`; conda wants it named, and kiln installs without it",
+        );
+    }
+    let pythons = dependencies.specs.iter().filter(|spec| spec.name == "python").count();
+    conda.dependencies = dependencies.specs.iter().map(|s| s.as_str().to_owned()).collect();
+    conda.dependencies.sort();
+    conda.dependencies.dedup();
+    if !channels_seen && !conda.dependencies.is_empty() {
+        context.warn(
+            root.line,
+            "channels",
+            "no channels are named",
+            "name them, for example `channels: [conda-forge]`",
+        );
+    }
+    let asked = !conda.dependencies.is_empty() || !conda.variables.is_empty();
+    CondaFile { conda: asked.then_some(conda), pip: dependencies.pip, pythons }
+}
+
+#[derive(Default)]
+struct Dependencies {
+    specs: Vec<MatchSpec>,
+    pip: Option<Pip>,
+    pip_lines: usize,
+}
+
+fn wrong_kind(context: &mut Context<'_>, entry: &Entry, wanted: &str) {
+    context.error(
+        entry.value.line,
+        &entry.key,
+        format!("{} stands where {wanted} is expected", entry.value.kind()),
+        "correct it",
+    );
+}
+
+fn channels(entry: &Entry, conda: &mut Conda, context: &mut Context<'_>) {
+    let single;
+    let items = match &entry.value.value {
+        Value::List(items) => items,
+        Value::Scalar(_, crate::document::Scalar::Null) => return,
+        Value::Scalar(..) => {
+            single = vec![entry.value.clone()];
+            &single
+        }
+        Value::Map(_) => return wrong_kind(context, entry, "a list of channels"),
+    };
+    for (index, item) in items.iter().enumerate() {
+        let field = format!("channels[{index}]");
+        let Some(text) = item.scalar() else {
+            context.error(
+                item.line,
+                &field,
+                format!("{} stands where a channel is expected", item.kind()),
+                "write a channel's name or address",
+            );
+            continue;
+        };
+        match channel::canonical(text) {
+            Ok(Some((channel, credentials))) => {
+                context.credentials.extend(credentials);
+                // Order is priority: the first of equal channels counts.
+                if !conda.channels.contains(&channel) {
+                    conda.channels.push(channel);
+                }
+            }
+            Ok(None) => {}
+            Err((reason, remedy)) => context.error(item.line, &field, reason, remedy),
+        }
+    }
+}
+
+fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
+    let mut found = Dependencies::default();
+    let items = match &entry.value.value {
+        Value::List(items) => items,
+        Value::Scalar(_, crate::document::Scalar::Null) => return found,
+        _ => {
+            wrong_kind(context, entry, "a list of dependencies");
+            return found;
+        }
+    };
+    let mut pip_items = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let field = format!("dependencies[{index}]");
+        match &item.value {
+            Value::Scalar(..) if item.scalar().is_some() => {
+                match MatchSpec::parse(item.scalar().unwrap_or_default()) {
+                    Ok(spec) => found.specs.push(spec),
+                    Err(fault) => context.error(item.line, &field, fault.reason, fault.remedy),
+                }
+            }
+            Value::Map(entries) => {
+                for part in entries {
+                    if part.key != "pip" {
+                        context.error(
+                            part.line,
+                            &field,
+                            format!("{} is no section of dependencies", quoted(&part.key)),
+                            "list packages as texts, and pip's requirements under `pip:`",
+                        );
+                        continue;
+                    }
+                    match &part.value.value {
+                        Value::List(list) => {
+                            let numbered = list.iter().enumerate();
+                            pip_items.extend(numbered.map(|(n, node)| (format!("{field}.pip[{n}]"), node)));
+                        }
+                        Value::Scalar(..) if part.value.scalar().is_none() => {}
+                        Value::Scalar(..) => pip_items.push((format!("{field}.pip"), &part.value)),
+                        Value::Map(_) => wrong_kind(context, part, "a list of requirements"),
+                    }
+                }
+            }
+            _ => context.error(
+                item.line,
+                &field,
+                format!("{} stands where a dependency is expected", item.kind()),
+                "write a package, or a `pip:` section",
+            ),
+        }
+    }
+    found.pip_lines = pip_items.len();
+    found.pip = pip_section(&pip_items, entry.line, context);
+    found
+}
+
+fn pip_section(
+    items: &[(String, &Node)],
+    line: usize,
+    context: &mut Context<'_>,
+) -> Option<Pip> {
+    let mut faults = Vec::new();
+    let mut reader =
+        requirements::Reader::new(context.files, context.findings, context.credentials);
+    for (field, node) in items {
+        let full = if context.path.is_empty() { field.clone() } else { format!("{}.{field}", context.path) };
+        match node.scalar() {
+            Some(text) => reader.item(Place { file: context.file, line: node.line, field: &full }, text),
+            // An empty line of a requirements file, as the SDK sends it.
+            None if node.is_null() => {}
+            None => faults.push((node.line, field.clone(), node.kind())),
+        }
+    }
+    let field = if context.path.is_empty() {
+        "dependencies.pip".to_owned()
+    } else {
+        format!("{}.dependencies.pip", context.path)
+    };
+    let pip = reader.finish(Place { file: context.file, line, field: &field });
+    for (line, field, kind) in faults {
+        context.error(
+            line,
+            &field,
+            format!("{kind} stands where a requirement is expected"),
+            "write a line of a requirements file",
+        );
+    }
+    pip
+}

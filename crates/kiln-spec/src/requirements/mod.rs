@@ -1,0 +1,352 @@
+//! pip requirements files, and the pip lists of conda environments.
+
+mod lines;
+mod options;
+
+use std::collections::BTreeMap;
+
+use crate::address;
+use crate::definition::{Pip, PipRequirement};
+use crate::error::{Findings, Place, quoted};
+use crate::requirement;
+use crate::secret::{CredentialTarget, InlineCredential};
+
+pub(crate) use lines::logical;
+pub(crate) use options::{OPTIONS, Use};
+
+/// Files nest no deeper than this.
+const INCLUDE_DEPTH_LIMIT: usize = 16;
+/// Requirements of all files together.
+const REQUIREMENT_LIMIT: usize = 20_000;
+
+/// Reads requirements into a pip section.
+pub(crate) struct Reader<'a> {
+    files: &'a BTreeMap<String, String>,
+    findings: &'a mut Findings,
+    credentials: &'a mut Vec<InlineCredential>,
+    pip: Pip,
+    include_stack: Vec<String>,
+    unpinned: usize,
+}
+
+/// Whether a file's requirements are asked for or only constrain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Requirements,
+    Constraints,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        files: &'a BTreeMap<String, String>,
+        findings: &'a mut Findings,
+        credentials: &'a mut Vec<InlineCredential>,
+    ) -> Self {
+        Self {
+            files,
+            findings,
+            credentials,
+            pip: Pip::default(),
+            include_stack: Vec::new(),
+            unpinned: 0,
+        }
+    }
+
+    /// Reads a whole file.
+    pub(crate) fn text(&mut self, file: &str, text: &str) {
+        self.file(file, text, "", Role::Requirements);
+    }
+
+    /// Reads one item of a pip list, which is a line of a requirements file.
+    pub(crate) fn item(&mut self, place: Place<'_>, text: &str) {
+        for line in logical(text) {
+            self.line(place, &line.text, "", Role::Requirements);
+        }
+    }
+
+    /// The canonical section; `None` when nothing was asked for.
+    pub(crate) fn finish(mut self, place: Place<'_>) -> Option<Pip> {
+        if self.unpinned > 0 {
+            self.findings.warn(
+                place,
+                format!("{} pip requirements name no exact version", self.unpinned),
+                "the image keeps the versions of its first build; pin them to choose others",
+            );
+        }
+        self.pip.requirements.sort();
+        self.pip.requirements.dedup();
+        for list in [&mut self.pip.constraints, &mut self.pip.no_binary, &mut self.pip.only_binary] {
+            list.sort();
+            list.dedup();
+        }
+        (!self.pip.requirements.is_empty()).then_some(self.pip)
+    }
+
+    fn file(&mut self, file: &str, text: &str, folder: &str, role: Role) {
+        for line in logical(text) {
+            let place = Place { file, line: line.number, field: "" };
+            self.line(place, &line.text, folder, role);
+        }
+    }
+
+    fn line(&mut self, place: Place<'_>, text: &str, folder: &str, role: Role) {
+        if text.starts_with('-') {
+            let mut rest = text;
+            while !rest.is_empty() {
+                match options::next(rest) {
+                    Ok((option, after)) => {
+                        self.option(place, &option, folder, role);
+                        rest = after;
+                        if !rest.is_empty() && !rest.starts_with('-') {
+                            self.findings.error(
+                                place,
+                                format!("{} stands behind an option", quoted(rest)),
+                                "put it on a line of its own",
+                            );
+                            return;
+                        }
+                    }
+                    Err(reason) => {
+                        self.findings.error(place, reason, "leave it out, or use one of docs/spec-format.md");
+                        return;
+                    }
+                }
+            }
+            return;
+        }
+        self.requirement(place, text, role);
+    }
+
+    fn requirement(&mut self, place: Place<'_>, text: &str, role: Role) {
+        if self.pip.requirements.len() + self.pip.constraints.len() >= REQUIREMENT_LIMIT {
+            self.findings.error(place, "there are too many requirements", "split the environment");
+            return;
+        }
+        let (text, options) = match text.find(" --") {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let Some(hashes) = self.hashes(place, options) else { return };
+        match requirement::canonical(text) {
+            Ok(canonical) => {
+                self.unpinned +=
+                    usize::from(!canonical.pinned && hashes.is_empty() && role == Role::Requirements);
+                self.credentials.extend(canonical.credentials);
+                match role {
+                    Role::Requirements => self
+                        .pip
+                        .requirements
+                        .push(PipRequirement { requirement: canonical.text, hashes }),
+                    Role::Constraints => self.pip.constraints.push(canonical.text),
+                }
+            }
+            Err((reason, remedy)) => self.findings.error(place, reason, remedy),
+        }
+    }
+
+    /// The options behind a requirement: hashes; what builds is refused.
+    fn hashes(&mut self, place: Place<'_>, options: &str) -> Option<Vec<String>> {
+        let mut hashes = Vec::new();
+        for word in options.split_whitespace() {
+            let Some(hash) = word.strip_prefix("--hash=") else {
+                if word == "--hash" {
+                    continue;
+                }
+                if let Some(hash) = checked_hash(word) {
+                    hashes.push(hash);
+                    continue;
+                }
+                self.findings.error(
+                    place,
+                    format!("{} behind a requirement changes how it is built", quoted(word)),
+                    "kiln installs wheels: leave it out, or build the wheel yourself and upload it",
+                );
+                return None;
+            };
+            let Some(hash) = checked_hash(hash) else {
+                self.findings.error(
+                    place,
+                    format!("{} is no hash", quoted(hash)),
+                    "write it as sha256:<64 hex digits>",
+                );
+                return None;
+            };
+            hashes.push(hash);
+        }
+        hashes.sort();
+        hashes.dedup();
+        Some(hashes)
+    }
+
+    fn option(
+        &mut self,
+        place: Place<'_>,
+        option: &options::OptionLine<'_>,
+        folder: &str,
+        role: Role,
+    ) {
+        match option.action {
+            Use::Pre => self.pip.pre = true,
+            Use::NoIndex => self.pip.no_index = true,
+            Use::RequireHashes => self.pip.require_hashes = true,
+            Use::IndexUrl | Use::ExtraIndexUrl | Use::FindLinks => self.index(place, option),
+            Use::NoBinary | Use::OnlyBinary => self.binary(place, option),
+            Use::Include => self.include(place, option.value, folder, role),
+            Use::Constrain => self.include(place, option.value, folder, Role::Constraints),
+            Use::Editable => self.editable(place, option.value, role),
+            Use::Ignored(why) => self.findings.warn(
+                place,
+                format!("the option `{}` is ignored: {why}", option.name),
+                "leave it out",
+            ),
+            Use::Refused(why, remedy) => self.findings.error(
+                place,
+                format!("the option `{}` is not taken: {why}", option.name),
+                remedy,
+            ),
+        }
+    }
+
+    fn index(&mut self, place: Place<'_>, option: &options::OptionLine<'_>) {
+        match address::web(option.value) {
+            Ok(address) => {
+                let (url, credentials) = address.into_parts(CredentialTarget::Index);
+                let url = url.trim_end_matches('/').to_owned();
+                self.credentials.extend(credentials.into_iter().map(|credential| {
+                    InlineCredential { target: CredentialTarget::Index(url.clone()), ..credential }
+                }));
+                match option.action {
+                    Use::IndexUrl => {
+                        let other = self.pip.index_url.replace(url.clone());
+                        if other.is_some_and(|other| other != url) {
+                            self.findings.warn(
+                                place,
+                                "a second `--index-url` replaces the first",
+                                "use `--extra-index-url` for further indexes",
+                            );
+                        }
+                    }
+                    Use::ExtraIndexUrl => push_once(&mut self.pip.extra_index_urls, url),
+                    _ => push_once(&mut self.pip.find_links, url),
+                }
+            }
+            Err((reason, remedy)) => {
+                self.findings.error(place, format!("`{}`: {reason}", option.name), remedy);
+            }
+        }
+    }
+
+    fn binary(&mut self, place: Place<'_>, option: &options::OptionLine<'_>) {
+        for word in option.value.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+            let list = match option.action {
+                Use::NoBinary => &mut self.pip.no_binary,
+                _ => &mut self.pip.only_binary,
+            };
+            if word == ":none:" {
+                list.clear();
+            } else if word == ":all:" {
+                list.push(word.to_owned());
+            } else if let Some(name) = requirement::name(word) {
+                list.push(name);
+            } else {
+                self.findings.error(
+                    place,
+                    format!("{} behind `{}` is no package", quoted(word), option.name),
+                    "write names of packages, `:all:` or `:none:`",
+                );
+            }
+        }
+    }
+
+    fn editable(&mut self, place: Place<'_>, value: &str, role: Role) {
+        let vcs = value.split("://").next().is_some_and(|scheme| scheme.contains('+'));
+        if role == Role::Constraints || !(vcs || value.contains("@ git+")) {
+            self.findings.error(
+                place,
+                format!("`-e {}` is a path, and kiln builds without your files", quoted(value)),
+                "upload a wheel of the project to kiln, or name its git address",
+            );
+            return;
+        }
+        self.findings.warn(
+            place,
+            "`-e` of a git address is the same without `-e` in an image",
+            "leave `-e` out",
+        );
+        self.requirement(place, value, role);
+    }
+
+    fn include(&mut self, place: Place<'_>, value: &str, folder: &str, role: Role) {
+        let Some(path) = joined(folder, value) else {
+            self.findings.error(
+                place,
+                format!("{} is not a relative path inside the environment's folder", quoted(value)),
+                "include files beside the document, and supply them (`files`, `--files DIR`)",
+            );
+            return;
+        };
+        let Some(text) = self.files.get(&path) else {
+            self.findings.error(
+                place,
+                format!("the included file {} was not supplied", quoted(&path)),
+                "supply it in `files` (API) or with `--files DIR` (command line)",
+            );
+            return;
+        };
+        if self.include_stack.contains(&path) {
+            self.findings.error(
+                place,
+                format!("{} includes itself", quoted(&path)),
+                "remove one of the includes",
+            );
+            return;
+        }
+        if self.include_stack.len() >= INCLUDE_DEPTH_LIMIT {
+            self.findings.error(place, "files include each other too deep", "make them flatter");
+            return;
+        }
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        self.include_stack.push(path.clone());
+        self.file(&path, &text, &folder, role);
+        self.include_stack.pop();
+    }
+}
+
+/// Order is priority: the first of equal entries counts.
+fn push_once(list: &mut Vec<String>, item: String) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// `algorithm:hex` with the digits that the algorithm has.
+fn checked_hash(text: &str) -> Option<String> {
+    let (algorithm, hex) = text.split_once(':')?;
+    let digits = match algorithm.to_ascii_lowercase().as_str() {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return None,
+    };
+    let valid = hex.len() == digits && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    valid.then(|| text.to_ascii_lowercase())
+}
+
+/// A path relative to the including file; `None` when it leaves the root or is no plain path.
+fn joined(folder: &str, value: &str) -> Option<String> {
+    if value.starts_with(['/', '~']) || value.contains(['\\', ':', '\0']) {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in value.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            other => parts.push(other),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}

@@ -1,0 +1,260 @@
+//! conda's version constraints in kiln's canonical text.
+//!
+//! Equality is that of conda's `VersionOrder`: case does not count, `1.026` is `1.26`, and trailing `.0` parts
+//! do not count where a whole version is compared.
+
+/// Why a text is no version constraint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VersionFault(pub(crate) String);
+
+/// A constraint: terms, joined by "and" and "or".
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Constraint {
+    Term(String),
+    And(Vec<Constraint>),
+    Or(Vec<Constraint>),
+    Any,
+}
+
+/// Operators, longest first.
+const OPERATORS: [&str; 8] = ["===", "==", "!=", ">=", "<=", "~=", ">", "<"];
+
+/// The canonical text of a version constraint; `*` is any version.
+pub(crate) fn canonical(text: &str) -> Result<String, VersionFault> {
+    let mut parser = Parser { text, depth: 0 };
+    let constraint = parser.or()?;
+    if !parser.text.is_empty() {
+        return Err(VersionFault(format!("{} is no version", crate::error::quoted(text))));
+    }
+    Ok(render(&constraint, false))
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn or(&mut self) -> Result<Constraint, VersionFault> {
+        let mut parts = vec![self.and()?];
+        while let Some(rest) = self.text.strip_prefix('|') {
+            self.text = rest.strip_prefix('|').unwrap_or(rest);
+            parts.push(self.and()?);
+        }
+        if parts.contains(&Constraint::Any) {
+            return Ok(Constraint::Any);
+        }
+        Ok(joined(parts, Constraint::Or, |part| match part {
+            Constraint::Or(inner) => Ok(inner),
+            other => Err(other),
+        }))
+    }
+
+    fn and(&mut self) -> Result<Constraint, VersionFault> {
+        let mut parts = vec![self.term()?];
+        while let Some(rest) = self.text.strip_prefix(',') {
+            self.text = rest;
+            parts.push(self.term()?);
+        }
+        parts.retain(|part| *part != Constraint::Any);
+        if parts.is_empty() {
+            return Ok(Constraint::Any);
+        }
+        Ok(joined(parts, Constraint::And, |part| match part {
+            Constraint::And(inner) => Ok(inner),
+            other => Err(other),
+        }))
+    }
+
+    fn term(&mut self) -> Result<Constraint, VersionFault> {
+        if let Some(rest) = self.text.strip_prefix('(') {
+            self.depth += 1;
+            if self.depth > 16 {
+                return Err(VersionFault("a version constraint is nested too deep".into()));
+            }
+            self.text = rest;
+            let inner = self.or()?;
+            self.depth -= 1;
+            self.text = self
+                .text
+                .strip_prefix(')')
+                .ok_or_else(|| VersionFault("a parenthesis of a version has no end".into()))?;
+            return Ok(inner);
+        }
+        let end = self.text.find([',', '|', ')', '(']).unwrap_or(self.text.len());
+        let (text, rest) = self.text.split_at(end);
+        self.text = rest;
+        term(text)
+    }
+}
+
+/// Flattens, sorts and joins parts.
+fn joined(
+    parts: Vec<Constraint>,
+    join: fn(Vec<Constraint>) -> Constraint,
+    inner: fn(Constraint) -> Result<Vec<Constraint>, Constraint>,
+) -> Constraint {
+    let mut flat = Vec::new();
+    for part in parts {
+        match inner(part) {
+            Ok(parts) => flat.extend(parts),
+            Err(part) => flat.push(part),
+        }
+    }
+    flat.sort();
+    flat.dedup();
+    if flat.len() == 1 { flat.remove(0) } else { join(flat) }
+}
+
+fn render(constraint: &Constraint, inside_and: bool) -> String {
+    match constraint {
+        Constraint::Any => "*".to_owned(),
+        Constraint::Term(text) => text.clone(),
+        Constraint::And(parts) => {
+            parts.iter().map(|part| render(part, true)).collect::<Vec<_>>().join(",")
+        }
+        Constraint::Or(parts) => {
+            let text = parts.iter().map(|part| render(part, false)).collect::<Vec<_>>().join("|");
+            if inside_and { format!("({text})") } else { text }
+        }
+    }
+}
+
+fn term(text: &str) -> Result<Constraint, VersionFault> {
+    let bad = || VersionFault(format!("{} is no version", crate::error::quoted(text)));
+    if text == "*" || text == "=*" || text == "==*" {
+        return Ok(Constraint::Any);
+    }
+    // A pattern of conda's `^...$` form or with inner globs is taken as it is written.
+    if text.len() > 2 && text.starts_with('^') && text.ends_with('$') {
+        return Ok(Constraint::Term(text.to_owned()));
+    }
+    let operator = OPERATORS.iter().find(|operator| text.starts_with(**operator)).copied();
+    let (operator, version) = match operator {
+        Some(operator) => (operator, text[operator.len()..].trim()),
+        None => match text.strip_prefix('=') {
+            Some(version) => ("=", version),
+            None => ("", text),
+        },
+    };
+    let version = version.to_ascii_lowercase();
+    let glob = version.strip_suffix(".*").or_else(|| version.strip_suffix('*'));
+    let body = glob.unwrap_or(&version);
+    if body.contains('*') {
+        let valid = operator.is_empty() || operator == "==";
+        return if valid && valid_version(&body.replace('*', "0")) {
+            Ok(Constraint::Term(version.clone()))
+        } else {
+            Err(bad())
+        };
+    }
+    if !valid_version(body) {
+        return Err(bad());
+    }
+    let fuzzy = normal(body, false);
+    let whole = normal(body, true);
+    Ok(Constraint::Term(match (operator, glob.is_some()) {
+        ("" | "==" | "=", true) | ("=", false) => format!("{fuzzy}.*"),
+        ("" | "==" | "===", false) => format!("=={whole}"),
+        ("!=", true) => format!("!={fuzzy}.*"),
+        ("~=", _) => format!("~={fuzzy}"),
+        ("===", true) => return Err(bad()),
+        // conda ignores the wildcard behind an order.
+        (operator, _) => format!("{operator}{whole}"),
+    }))
+}
+
+/// conda's `version_check_re`: digits, letters, `.`, `_`, `-`, with an epoch `N!` and a local part `+...`.
+fn valid_version(text: &str) -> bool {
+    let (public, local) = match text.split_once('+') {
+        Some((public, local)) => (public, Some(local)),
+        None => (text, None),
+    };
+    let public = match public.split_once('!') {
+        Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()) => rest,
+        Some(_) => return false,
+        None => public,
+    };
+    let word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    word(public) && local.is_none_or(word)
+}
+
+/// Lower case, no leading zeros in numbers, `-` as `_`; `whole` also drops trailing `.0` parts.
+fn normal(version: &str, whole: bool) -> String {
+    let version = version.replace('-', "_");
+    let (public, local) = match version.split_once('+') {
+        Some((public, local)) => (public, Some(local)),
+        None => (version.as_str(), None),
+    };
+    let mut public = without_leading_zeros(public);
+    if whole {
+        while let Some(shorter) = public.strip_suffix(".0") {
+            public.truncate(shorter.len());
+        }
+    }
+    let public = public.strip_prefix("0!").map_or(public.clone(), str::to_owned);
+    match local {
+        Some(local) => format!("{public}+{}", without_leading_zeros(local)),
+        None => public,
+    }
+}
+
+fn without_leading_zeros(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut digits = String::new();
+    let flush = |digits: &mut String, result: &mut String| {
+        if !digits.is_empty() {
+            let trimmed = digits.trim_start_matches('0');
+            result.push_str(if trimmed.is_empty() { "0" } else { trimmed });
+            digits.clear();
+        }
+    };
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            digits.push(c);
+        } else {
+            flush(&mut digits, &mut result);
+            result.push(c);
+        }
+    }
+    flush(&mut digits, &mut result);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("1.26", "==1.26")]
+    #[case("(>=1.2|1.1.0),<2", "(==1.1|>=1.2),<2")]
+    #[case("<2,(1.1|>=1.2)", "(==1.1|>=1.2),<2")]
+    #[case("1!2.0", "==1!2")]
+    #[case("0!2.0", "==2")]
+    #[case("1.0+CU118", "==1+cu118")]
+    #[case(">=1.0,*", ">=1")]
+    #[case("*|1.2", "*")]
+    #[case("2020.01.05", "==2020.1.5")]
+    #[case("1.2.0rc1", "==1.2.0rc1")]
+    #[case("1-2", "==1_2")]
+    #[case("1.2.*.3", "1.2.*.3")]
+    fn constraints_have_one_canonical_text(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(canonical(text).unwrap(), expected);
+        assert_eq!(canonical(expected).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused() {
+        for text in ["", ">=", ",", "1,", "(1", "1)", "a b", "1!", "x!1", "1..", "=>1", "$", &"(".repeat(99)] {
+            // `1..` is odd but conda's grammar lets it pass as a part without digits.
+            if text != "1.." {
+                assert!(canonical(text).is_err(), "{text}");
+            }
+        }
+    }
+}
