@@ -12,7 +12,7 @@ use crate::requirement;
 use crate::secret::{CredentialTarget, InlineCredential};
 
 pub(crate) use lines::logical;
-pub(crate) use options::{OPTIONS, Use};
+use options::Use;
 
 /// Files nest no deeper than this.
 const INCLUDE_DEPTH_LIMIT: usize = 16;
