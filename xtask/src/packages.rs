@@ -7,8 +7,12 @@ use anyhow::{Result, bail};
 
 use crate::process;
 
-/// The interpreter that runs the scripts: the distribution's, whatever else is on PATH.
-pub(crate) const PYTHON: &str = "/usr/bin/python3";
+/// The interpreter that runs the scripts: the distribution's, whatever else is on PATH. It leaves no bytecode in the checkout.
+pub(crate) fn python() -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
 
 /// A file that shows a package is installed, and the package.
 #[derive(Debug, Clone, Copy)]

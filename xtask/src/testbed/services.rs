@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::http;
-use crate::packages::{self, PYTHON};
+use crate::packages;
 use crate::paths::Paths;
 use crate::process;
 
@@ -121,6 +121,11 @@ pub(super) fn docker(paths: &Paths, started: &mut Vec<Started>) -> Result<PathBu
         return Ok(socket);
     }
     mount_cgroups()?;
+    // A pid file left by a daemon that was killed may name a living process by now, and the new one would refuse to start.
+    let pidfile = paths.folder("run")?.join("dockerd.pidfile");
+    if pidfile.exists() {
+        fs_err::remove_file(&pidfile)?;
+    }
     let mut daemon = Command::new("dockerd");
     daemon.arg("--data-root").arg(paths.folder("docker")?);
     daemon
@@ -175,7 +180,7 @@ pub(super) fn http(paths: &Paths, bridge: Option<&str>, started: &mut Vec<Starte
     }
     let port = http::free_port(8899)?;
     fs_err::write(service.file(paths, "port"), port.to_string())?;
-    let mut server = Command::new(PYTHON);
+    let mut server = packages::python();
     server
         .arg(paths.scripts().join("serve.py"))
         .arg(paths.folder("www")?);
