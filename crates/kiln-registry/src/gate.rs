@@ -1,0 +1,119 @@
+//! How many requests run at one host at a time, and when it wants none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// How many answers in a row give one withheld place back.
+const CALM: u32 = 16;
+
+/// The gate of one host.
+///
+/// A 429 halves the places and closes the gate for the time the host names; good answers open the
+/// places again, one by one.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    places: Arc<Semaphore>,
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed_until: Option<Instant>,
+    withheld: usize,
+    calm: u32,
+}
+
+impl Gate {
+    pub(crate) fn new(limit: usize) -> Self {
+        let places = Arc::new(Semaphore::new(limit));
+        Self {
+            places,
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place and for the gate to be open. `Err` is the time the gate stays closed, when that
+    /// is beyond `deadline`.
+    pub(crate) async fn enter(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Duration> {
+        loop {
+            let place = tokio::time::timeout_at(deadline, Arc::clone(&self.places).acquire_owned());
+            let Ok(place) = place.await else {
+                return Err(Duration::ZERO);
+            };
+            let place = place.expect("a gate's semaphore is never closed");
+            let now = Instant::now();
+            let closed_until = self.state().closed_until;
+            match closed_until.filter(|until| *until > now) {
+                None => return Ok(place),
+                Some(until) if until > deadline => return Err(until - now),
+                Some(until) => {
+                    drop(place);
+                    tokio::time::sleep_until(until).await;
+                }
+            }
+        }
+    }
+
+    /// The host answered 429.
+    pub(crate) fn limited(&self, pause: Duration) {
+        let mut state = self.state();
+        let until = Instant::now() + pause;
+        state.closed_until = Some(state.closed_until.map_or(until, |old| old.max(until)));
+        state.calm = 0;
+        let half = (self.limit - state.withheld) / 2;
+        // Places in use are not taken away; the next 429 finds them free.
+        state.withheld += self.places.forget_permits(half);
+    }
+
+    /// The host answered as it should.
+    pub(crate) fn answered(&self) {
+        let mut state = self.state();
+        if state.withheld == 0 {
+            return;
+        }
+        state.calm += 1;
+        if state.calm >= CALM {
+            state.calm = 0;
+            state.withheld -= 1;
+            self.places.add_permits(1);
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_429_closes_the_gate_and_halves_the_places() {
+        let gate = Gate::new(8);
+        let start = Instant::now();
+        gate.limited(Duration::from_millis(70));
+        assert_eq!(gate.places.available_permits(), 4);
+        let early = gate.enter(start + Duration::from_millis(20)).await;
+        assert!(early.unwrap_err() > Duration::from_millis(20));
+        let _place = gate.enter(start + Duration::from_secs(9)).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(70));
+        for _ in 0..CALM * 4 {
+            gate.answered();
+        }
+        assert_eq!(gate.places.available_permits(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_full_gate_is_left_at_the_deadline() {
+        let gate = Gate::new(1);
+        let deadline = Instant::now() + Duration::from_millis(5);
+        let _place = gate.enter(deadline).await.unwrap();
+        assert_eq!(gate.enter(deadline).await.unwrap_err(), Duration::ZERO);
+    }
+}
