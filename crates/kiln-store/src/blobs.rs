@@ -65,9 +65,10 @@ impl Blobs {
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.path(digest);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::File { path, source: error })
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::File {
+                path,
+                source: error,
+            }),
             _ => Ok(()),
         }
     }
@@ -81,9 +82,12 @@ impl Blobs {
     ) -> Result<(), PutBlobError<E>> {
         let path = self.path(digest);
         let file = |error| PutBlobError::Store(StoreError::file(&path)(error));
-        let temporary = tempfile::Builder::new().tempfile_in(self.root.join("tmp")).map_err(file)?;
+        let temporary = tempfile::Builder::new()
+            .tempfile_in(self.root.join("tmp"))
+            .map_err(file)?;
         let (handle, temporary) = temporary.into_parts();
-        let mut writer = tokio::io::BufWriter::with_capacity(1 << 17, tokio::fs::File::from_std(handle));
+        let mut writer =
+            tokio::io::BufWriter::with_capacity(1 << 17, tokio::fs::File::from_std(handle));
         let mut hasher = Sha256::new();
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk.map_err(PutBlobError::Source)?;
@@ -92,13 +96,18 @@ impl Blobs {
         }
         let actual = Digest::from_bytes(hasher.finalize().into());
         if actual != *digest {
-            return Err(PutBlobError::Digest { expected: *digest, actual });
+            return Err(PutBlobError::Digest {
+                expected: *digest,
+                actual,
+            });
         }
         writer.flush().await.map_err(file)?;
         writer.into_inner().sync_all().await.map_err(file)?;
         let target = path.clone();
         let moved = tokio::task::spawn_blocking(move || persist(temporary, &target)).await;
-        moved.map_err(|error| file(std::io::Error::other(error)))?.map_err(file)
+        moved
+            .map_err(|error| file(std::io::Error::other(error)))?
+            .map_err(file)
     }
 
     /// Whether the file of a digest still has its bytes; one that has not is removed.
@@ -107,12 +116,18 @@ impl Blobs {
         let mut file = match fs::File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(StoreError::File { path, source: error }),
+            Err(error) => {
+                return Err(StoreError::File {
+                    path,
+                    source: error,
+                });
+            }
         };
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 17];
         loop {
-            let read = std::io::Read::read(&mut file, &mut buffer).map_err(StoreError::file(&path))?;
+            let read =
+                std::io::Read::read(&mut file, &mut buffer).map_err(StoreError::file(&path))?;
             if read == 0 {
                 break;
             }
@@ -141,7 +156,10 @@ mod tests {
     use super::*;
 
     fn stream(parts: &[&'static str]) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin {
-        let parts: Vec<_> = parts.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|p| Ok(Bytes::from_static(p.as_bytes())))
+            .collect();
         futures::stream::iter(parts)
     }
 
@@ -150,13 +168,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path().into()).unwrap();
         let digest = Digest::of(b"hello world");
-        let wrong = blobs.put(&digest, stream(&["hello ", "worlx"])).await.unwrap_err();
+        let wrong = blobs
+            .put(&digest, stream(&["hello ", "worlx"]))
+            .await
+            .unwrap_err();
         assert!(matches!(wrong, PutBlobError::Digest { .. }), "{wrong}");
         assert!(!blobs.contains(&digest));
-        blobs.put(&digest, stream(&["hello ", "world"])).await.unwrap();
+        blobs
+            .put(&digest, stream(&["hello ", "world"]))
+            .await
+            .unwrap();
         blobs.put(&digest, stream(&["hello world"])).await.unwrap();
         assert_eq!(std::fs::read(blobs.path(&digest)).unwrap(), b"hello world");
-        assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("tmp"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[tokio::test]

@@ -29,9 +29,14 @@ impl DataDir {
     /// Makes what is missing; only the owner may look inside.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let data = Self { root: root.into() };
-        for folder in
-            [data.root.clone(), data.blobs(), data.logs(), data.work(), data.tools(), data.cache()]
-        {
+        for folder in [
+            data.root.clone(),
+            data.blobs(),
+            data.logs(),
+            data.work(),
+            data.tools(),
+            data.cache(),
+        ] {
             fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
         }
         fs::set_permissions(&data.root, std::fs::Permissions::from_mode(0o700))
@@ -84,8 +89,11 @@ impl DataDir {
         let work = self.work();
         for entry in fs::read_dir(&work).map_err(StoreError::file(&work))? {
             let path = entry.map_err(StoreError::file(&work))?.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             removed.map_err(StoreError::file(&path))?;
         }
         Ok(())

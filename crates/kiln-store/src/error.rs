@@ -95,7 +95,10 @@ fn of_sqlx(error: &sqlx::Error) -> StoreErrorKind {
     match error {
         sqlx::Error::PoolTimedOut => StoreErrorKind::Busy,
         sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
+            let code = database
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .unwrap_or(0);
             match code & 0xff {
                 SQLITE_BUSY | SQLITE_LOCKED => StoreErrorKind::Busy,
                 SQLITE_FULL => StoreErrorKind::Disk,

@@ -57,7 +57,11 @@ pub trait Records: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// The lock of a definition: of its current image, else of its latest build that got one.
-    async fn lock_of(&self, scope: &Scope, spec_hash: &SpecHash) -> Result<Option<String>, StoreError>;
+    async fn lock_of(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+    ) -> Result<Option<String>, StoreError>;
 
     /// The current image of a definition, unless the registry has lost it.
     async fn current_image(
@@ -67,7 +71,11 @@ pub trait Records: Send + Sync {
     ) -> Result<Option<ImageRow>, StoreError>;
 
     /// The image of a key, unless the registry has lost it.
-    async fn image_by_key(&self, scope: &Scope, image_key: &str) -> Result<Option<ImageRow>, StoreError>;
+    async fn image_by_key(
+        &self,
+        scope: &Scope,
+        image_key: &str,
+    ) -> Result<Option<ImageRow>, StoreError>;
 
     /// Takes an image that another kiln pushed as the current one of its definition.
     async fn adopt_image(
@@ -87,7 +95,12 @@ pub trait Records: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Makes a build READY: image, generation and the definition's current one in one transaction.
-    async fn finish_ready(&self, id: &str, fence: i64, image: &NewImage) -> Result<Finish, StoreError>;
+    async fn finish_ready(
+        &self,
+        id: &str,
+        fence: i64,
+        image: &NewImage,
+    ) -> Result<Finish, StoreError>;
 
     /// Makes a build FAILED or CANCELLED; `remember` is the key of the settings, and how long.
     async fn finish_failed(

@@ -12,7 +12,9 @@ pub struct Scope(String);
 
 /// A text that names no workspace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a workspace's name has letters, digits, `.`, `_`, `-` and `/` between them, at most 300 bytes")]
+#[error(
+    "a workspace's name has letters, digits, `.`, `_`, `-` and `/` between them, at most 300 bytes"
+)]
 pub struct ParseScopeError;
 
 impl Scope {
@@ -35,7 +37,9 @@ impl FromStr for Scope {
             !part.is_empty()
                 && part != "."
                 && part != ".."
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
         if text.len() <= 300 && text.split('/').all(part) {
             Ok(Self(text.to_owned()))
@@ -57,9 +61,21 @@ mod tests {
 
     #[test]
     fn paths_and_empty_parts_are_no_workspaces() {
-        for text in ["", "/", "a//b", "../x", "a/..", "a b", "a\n", &"x".repeat(301)] {
+        for text in [
+            "",
+            "/",
+            "a//b",
+            "../x",
+            "a/..",
+            "a b",
+            "a\n",
+            &"x".repeat(301),
+        ] {
             assert!(text.parse::<Scope>().is_err(), "{text}");
         }
-        assert_eq!("sub/rg/ws-1".parse::<Scope>().unwrap().as_str(), "sub/rg/ws-1");
+        assert_eq!(
+            "sub/rg/ws-1".parse::<Scope>().unwrap().as_str(),
+            "sub/rg/ws-1"
+        );
     }
 }

@@ -51,19 +51,34 @@ impl Sealer {
     pub(crate) fn seal(&self, secret: &str, place: &str) -> Vec<u8> {
         let mut nonce = [0; NONCE_BYTES];
         rand::rng().fill_bytes(&mut nonce);
-        let payload = Payload { msg: secret.as_bytes(), aad: place.as_bytes() };
+        let payload = Payload {
+            msg: secret.as_bytes(),
+            aad: place.as_bytes(),
+        };
         let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload);
         let sealed = sealed.expect("a secret is far shorter than the cipher's limit");
         [nonce.as_slice(), &sealed].concat()
     }
 
     /// The secret that was sealed for this place.
-    pub(crate) fn unseal(&self, sealed: &[u8], place: &str) -> Result<Zeroizing<String>, StoreError> {
+    pub(crate) fn unseal(
+        &self,
+        sealed: &[u8],
+        place: &str,
+    ) -> Result<Zeroizing<String>, StoreError> {
         let damaged = || StoreError::Integrity("a stored credential does not open".into());
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(damaged)?;
-        let payload = Payload { msg: sealed, aad: place.as_bytes() };
-        let secret = self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| damaged())?;
-        String::from_utf8(secret).map(Zeroizing::new).map_err(|_| damaged())
+        let payload = Payload {
+            msg: sealed,
+            aad: place.as_bytes(),
+        };
+        let secret = self
+            .0
+            .decrypt(XNonce::from_slice(nonce), payload)
+            .map_err(|_| damaged())?;
+        String::from_utf8(secret)
+            .map(Zeroizing::new)
+            .map_err(|_| damaged())
     }
 }
 
@@ -82,7 +97,10 @@ mod tests {
         let sealed = sealer.seal("hunter22", "a/registry/h");
         assert!(!sealed.windows(8).any(|window| window == b"hunter22"));
         let again = Sealer::open(&path).unwrap();
-        assert_eq!(again.unseal(&sealed, "a/registry/h").unwrap().as_str(), "hunter22");
+        assert_eq!(
+            again.unseal(&sealed, "a/registry/h").unwrap().as_str(),
+            "hunter22"
+        );
         assert!(again.unseal(&sealed, "b/registry/h").is_err());
         let other = Sealer::open(&folder.path().join("other.key")).unwrap();
         assert!(other.unseal(&sealed, "a/registry/h").is_err());

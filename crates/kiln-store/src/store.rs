@@ -23,7 +23,11 @@ impl Store {
         let data = DataDir::open(root)?;
         let records = SqliteRecords::open(&data.database(), &data.secret_key()).await?;
         let blobs = Blobs::open(data.blobs())?;
-        Ok(Self { data, records: Arc::new(records), blobs })
+        Ok(Self {
+            data,
+            records: Arc::new(records),
+            blobs,
+        })
     }
 
     /// The folder's paths.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kiln_spec::SpecHash;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::convert::{self, BUILD_COLUMNS, get as column, now_ms};
 use super::SqliteRecords;
+use super::convert::{self, BUILD_COLUMNS, get as column, now_ms};
 use crate::error::StoreError;
 use crate::rows::{BuildRow, NewBuild, RememberedFailure, Started};
 use crate::scope::Scope;
@@ -48,8 +48,12 @@ pub(super) async fn begin(
     .await
     .map_err(failed("begin a build"))?;
     let row = active(&mut transaction, scope, spec_hash).await?;
-    transaction.commit().await.map_err(failed("begin a build"))?;
-    row.map(Started::New).ok_or(StoreError::Row { what: "build" })
+    transaction
+        .commit()
+        .await
+        .map_err(failed("begin a build"))?;
+    row.map(Started::New)
+        .ok_or(StoreError::Row { what: "build" })
 }
 
 /// Keeps a definition; another text under the same hash is a fault that must not pass.
@@ -80,7 +84,9 @@ pub(super) async fn define(
     if stored == canonical {
         return Ok(());
     }
-    Err(StoreError::Integrity(format!("two definitions have the hash {spec_hash}")))
+    Err(StoreError::Integrity(format!(
+        "two definitions have the hash {spec_hash}"
+    )))
 }
 
 async fn active(
@@ -88,8 +94,9 @@ async fn active(
     scope: &Scope,
     spec_hash: &SpecHash,
 ) -> Result<Option<BuildRow>, StoreError> {
-    let sql =
-        format!("SELECT {BUILD_COLUMNS} FROM builds WHERE scope = ? AND spec_hash = ? AND {ACTIVE}");
+    let sql = format!(
+        "SELECT {BUILD_COLUMNS} FROM builds WHERE scope = ? AND spec_hash = ? AND {ACTIVE}"
+    );
     let row = sqlx::query(AssertSqlSafe(sql))
         .bind(scope.as_str())
         .bind(spec_hash.to_hex())
@@ -99,10 +106,7 @@ async fn active(
     row.as_ref().map(convert::build).transpose()
 }
 
-pub(super) async fn get(
-    records: &SqliteRecords,
-    id: &str,
-) -> Result<Option<BuildRow>, StoreError> {
+pub(super) async fn get(records: &SqliteRecords, id: &str) -> Result<Option<BuildRow>, StoreError> {
     let sql = format!("SELECT {BUILD_COLUMNS} FROM builds WHERE id = ?");
     let row = sqlx::query(AssertSqlSafe(sql))
         .bind(id)
@@ -135,7 +139,11 @@ pub(super) async fn list(
 pub(super) async fn unfinished(
     records: &SqliteRecords,
 ) -> Result<Vec<(BuildRow, String)>, StoreError> {
-    let columns = BUILD_COLUMNS.split(", ").map(|c| format!("b.{c}")).collect::<Vec<_>>().join(", ");
+    let columns = BUILD_COLUMNS
+        .split(", ")
+        .map(|c| format!("b.{c}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let sql = format!(
         "SELECT {columns}, d.canonical FROM builds b
          JOIN definitions d ON d.scope = b.scope AND d.spec_hash = b.spec_hash
@@ -145,7 +153,9 @@ pub(super) async fn unfinished(
         .fetch_all(&records.reader)
         .await
         .map_err(StoreError::database("list unfinished builds"))?;
-    rows.iter().map(|row| Ok((convert::build(row)?, column(row, "canonical")?))).collect()
+    rows.iter()
+        .map(|row| Ok((convert::build(row)?, column(row, "canonical")?)))
+        .collect()
 }
 
 pub(super) async fn take_over(
@@ -189,8 +199,11 @@ pub(super) async fn put_lock(
     json: &str,
 ) -> Result<(), StoreError> {
     let failed = StoreError::database;
-    let mut transaction =
-        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("keep a lock"))?;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("keep a lock"))?;
     sqlx::query(
         "INSERT INTO locks (scope, lock_hash, json, created_ms) VALUES (?, ?, ?, ?)
          ON CONFLICT DO NOTHING",
@@ -220,8 +233,11 @@ pub(super) async fn finish_failed(
     remember: Option<(String, Duration)>,
 ) -> Result<bool, StoreError> {
     let failed = StoreError::database;
-    let mut transaction =
-        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("end a build"))?;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("end a build"))?;
     let sql = format!(
         "UPDATE builds SET state = ?, failure_json = ?, finished_ms = ?
          WHERE id = ? AND fence = ? AND {ACTIVE} RETURNING scope, spec_hash"
@@ -237,7 +253,8 @@ pub(super) async fn finish_failed(
         .map_err(failed("end a build"))?;
     let Some(row) = row else { return Ok(false) };
     if let Some((settings, duration)) = remember {
-        let until = now_ms().saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+        let until =
+            now_ms().saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
         sqlx::query(
             "INSERT INTO remembered_failures (scope, spec_hash, settings, failure_json, build_id, until_ms)
              VALUES (?, ?, ?, ?, ?, ?)

@@ -26,8 +26,12 @@ pub(super) fn build(row: &SqliteRow) -> Result<BuildRow, StoreError> {
     let generation: Option<i64> = get(row, "generation")?;
     Ok(BuildRow {
         id: get(row, "id")?,
-        scope: get::<String>(row, "scope")?.parse().map_err(|_| unreadable())?,
-        spec_hash: get::<String>(row, "spec_hash")?.parse().map_err(|_| unreadable())?,
+        scope: get::<String>(row, "scope")?
+            .parse()
+            .map_err(|_| unreadable())?,
+        spec_hash: get::<String>(row, "spec_hash")?
+            .parse()
+            .map_err(|_| unreadable())?,
         state: get(row, "state")?,
         fence: get(row, "fence")?,
         attempt: get(row, "attempt")?,
@@ -35,8 +39,14 @@ pub(super) fn build(row: &SqliteRow) -> Result<BuildRow, StoreError> {
         backend: get(row, "backend")?,
         refresh: get(row, "refresh")?,
         lock_hash: get(row, "lock_hash")?,
-        digest: digest.map(|hex| Digest::from_hex(&hex)).transpose().map_err(|_| unreadable())?,
-        generation: generation.map(u64::try_from).transpose().map_err(|_| unreadable())?,
+        digest: digest
+            .map(|hex| Digest::from_hex(&hex))
+            .transpose()
+            .map_err(|_| unreadable())?,
+        generation: generation
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|_| unreadable())?,
         failure_json: get(row, "failure_json")?,
         actor: get(row, "actor")?,
         via: get(row, "via")?,
@@ -62,5 +72,6 @@ pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, StoreErr
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    row.try_get(column).map_err(StoreError::database("read a row"))
+    row.try_get(column)
+        .map_err(StoreError::database("read a row"))
 }

@@ -2,8 +2,8 @@
 
 use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
-use super::convert::{get, now_ms};
 use super::SqliteRecords;
+use super::convert::{get, now_ms};
 use crate::error::StoreError;
 use crate::rows::StoredCredential;
 use crate::scope::Scope;
@@ -81,7 +81,13 @@ pub(super) async fn all(
         let secret = records.sealer.unseal(&sealed, &place)?;
         let username = get(row, "username")?;
         let secret = Secret::new(secret.as_str());
-        credentials.push(StoredCredential { kind, target, form, username, secret });
+        credentials.push(StoredCredential {
+            kind,
+            target,
+            form,
+            username,
+            secret,
+        });
     }
     Ok(credentials)
 }

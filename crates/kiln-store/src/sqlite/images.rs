@@ -3,9 +3,9 @@
 use kiln_spec::SpecHash;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::SqliteRecords;
 use super::builds::define;
 use super::convert::{self, IMAGE_COLUMNS, get, now_ms};
-use super::SqliteRecords;
 use crate::error::StoreError;
 use crate::rows::{Finish, FoundImage, ImageRow, NewImage};
 use crate::scope::Scope;
@@ -78,8 +78,11 @@ pub(super) async fn adopt(
     found: &FoundImage,
 ) -> Result<ImageRow, StoreError> {
     let failed = StoreError::database;
-    let mut transaction =
-        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("adopt an image"))?;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("adopt an image"))?;
     define(&mut transaction, scope, spec_hash, canonical).await?;
     let row = ImageRow {
         generation: found.generation,
@@ -92,7 +95,10 @@ pub(super) async fn adopt(
     };
     insert(&mut transaction, scope, spec_hash, &row, None).await?;
     set_current(&mut transaction, scope, spec_hash, row.generation).await?;
-    transaction.commit().await.map_err(failed("adopt an image"))?;
+    transaction
+        .commit()
+        .await
+        .map_err(failed("adopt an image"))?;
     Ok(row)
 }
 
@@ -119,8 +125,11 @@ pub(super) async fn finish_ready(
     image: &NewImage,
 ) -> Result<Finish, StoreError> {
     let failed = StoreError::database;
-    let mut transaction =
-        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("end a build"))?;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("end a build"))?;
     let build = sqlx::query(
         "SELECT scope, spec_hash FROM builds
          WHERE id = ? AND fence = ? AND state NOT IN ('READY', 'FAILED', 'CANCELLED')",
@@ -130,10 +139,16 @@ pub(super) async fn finish_ready(
     .fetch_optional(&mut *transaction)
     .await
     .map_err(failed("end a build"))?;
-    let Some(build) = build else { return Ok(Finish::Stale) };
+    let Some(build) = build else {
+        return Ok(Finish::Stale);
+    };
     let unreadable = |_| StoreError::Row { what: "build" };
-    let scope: Scope = get::<String>(&build, "scope")?.parse().map_err(|_| StoreError::Row { what: "build" })?;
-    let spec_hash: SpecHash = get::<String>(&build, "spec_hash")?.parse().map_err(unreadable)?;
+    let scope: Scope = get::<String>(&build, "scope")?
+        .parse()
+        .map_err(|_| StoreError::Row { what: "build" })?;
+    let spec_hash: SpecHash = get::<String>(&build, "spec_hash")?
+        .parse()
+        .map_err(unreadable)?;
     let row = match same_image(&mut transaction, &scope, &spec_hash, image).await? {
         Some(row) => row,
         None => {
@@ -146,7 +161,14 @@ pub(super) async fn finish_ready(
                 size_bytes: image.size_bytes,
                 build_id: Some(id.to_owned()),
             };
-            insert(&mut transaction, &scope, &spec_hash, &row, Some(&image.image_key)).await?;
+            insert(
+                &mut transaction,
+                &scope,
+                &spec_hash,
+                &row,
+                Some(&image.image_key),
+            )
+            .await?;
             row
         }
     };

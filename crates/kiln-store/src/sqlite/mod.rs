@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kiln_spec::{InlineCredential, SpecHash};
 use sqlx::SqlitePool;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::error::StoreError;
@@ -27,7 +28,26 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read at once.
 const READERS: u32 = 4;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+/// The migrations, oldest first: version, description, SQL. One that was released never changes.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(
+    1,
+    "spine",
+    include_str!("../../migrations/sqlite/0001_spine.sql"),
+)];
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|&(version, description, sql)| {
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        Migration::new(
+            version,
+            description.into(),
+            MigrationType::Simple,
+            sql,
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
 
 /// The records of one database file.
 pub struct SqliteRecords {
@@ -52,7 +72,7 @@ impl SqliteRecords {
             .connect_with(options.clone())
             .await
             .map_err(StoreError::database("be opened"))?;
-        MIGRATIONS.run(&writer).await.map_err(StoreError::Migrate)?;
+        migrator().run(&writer).await.map_err(StoreError::Migrate)?;
         let reader = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT * 2)
@@ -60,19 +80,25 @@ impl SqliteRecords {
             .await
             .map_err(StoreError::database("be opened"))?;
         let sealer = Sealer::open(key)?;
-        let records = Self { writer, reader, sealer };
+        let records = Self {
+            writer,
+            reader,
+            sealer,
+        };
         records.add_workspace(&Scope::default_scope()).await?;
         Ok(records)
     }
 
     /// Makes a workspace known; one that is known already stays as it is.
     async fn add_workspace(&self, scope: &Scope) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO workspaces (scope, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(scope.as_str())
-            .bind(convert::now_ms())
-            .execute(&self.writer)
-            .await
-            .map_err(StoreError::database("add a workspace"))?;
+        sqlx::query(
+            "INSERT INTO workspaces (scope, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(scope.as_str())
+        .bind(convert::now_ms())
+        .execute(&self.writer)
+        .await
+        .map_err(StoreError::database("add a workspace"))?;
         Ok(())
     }
 
@@ -140,7 +166,11 @@ impl Records for SqliteRecords {
         builds::put_lock(self, scope, build_id, lock_hash, json).await
     }
 
-    async fn lock_of(&self, scope: &Scope, spec_hash: &SpecHash) -> Result<Option<String>, StoreError> {
+    async fn lock_of(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+    ) -> Result<Option<String>, StoreError> {
         images::lock_of(self, scope, spec_hash).await
     }
 
@@ -152,7 +182,11 @@ impl Records for SqliteRecords {
         images::current(self, scope, spec_hash).await
     }
 
-    async fn image_by_key(&self, scope: &Scope, image_key: &str) -> Result<Option<ImageRow>, StoreError> {
+    async fn image_by_key(
+        &self,
+        scope: &Scope,
+        image_key: &str,
+    ) -> Result<Option<ImageRow>, StoreError> {
         images::by_key(self, scope, image_key).await
     }
 
@@ -176,7 +210,12 @@ impl Records for SqliteRecords {
         images::mark_lost(self, scope, spec_hash, generation).await
     }
 
-    async fn finish_ready(&self, id: &str, fence: i64, image: &NewImage) -> Result<Finish, StoreError> {
+    async fn finish_ready(
+        &self,
+        id: &str,
+        fence: i64,
+        image: &NewImage,
+    ) -> Result<Finish, StoreError> {
         images::finish_ready(self, id, fence, image).await
     }
 
