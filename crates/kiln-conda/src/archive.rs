@@ -1,6 +1,6 @@
 //! Reads from a conda archive which Python distributions it installs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -12,6 +12,9 @@ const MOST_PATHS: u64 = 256 * 1024 * 1024;
 /// The most that is read of an old archive in search of its `info` folder.
 const MOST_SCANNED: u64 = 8 * 1024 * 1024 * 1024;
 
+/// The most that is kept of one distribution's metadata; its header is far smaller.
+const MOST_METADATA: u64 = 1024 * 1024;
+
 /// A Python distribution inside a conda package, as its `.dist-info` or `.egg-info` names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distribution {
@@ -19,6 +22,8 @@ pub struct Distribution {
     pub name: String,
     /// The version as written.
     pub version: String,
+    /// The header of its `METADATA` (core metadata), without the description.
+    pub metadata: Option<String>,
 }
 
 /// Says why an archive's list of files can't be read.
@@ -41,31 +46,78 @@ pub enum ReadArchiveError {
 
 /// The Python distributions of a fetched `.conda` or `.tar.bz2` archive, sorted, unique.
 ///
-/// Names come from the file list alone (`info/paths.json`, or `info/files` in old archives): nothing
-/// is unpacked, and no name is guessed from the conda package's own.
+/// Names come from the file list (`info/paths.json`, or `info/files` in old archives) and no name is
+/// guessed from the conda package's own; only where there are any, their metadata is read too. Nothing
+/// is unpacked.
 pub fn python_distributions(
     archive: &Path,
     file_name: &str,
 ) -> Result<Vec<Distribution>, ReadArchiveError> {
-    let file = File::open(archive)?;
-    let paths = if file_name.ends_with(".tar.bz2") {
-        let reader = bzip2::bufread::MultiBzDecoder::new(BufReader::new(file));
-        listed_paths(reader.take(MOST_SCANNED))?
-    } else {
-        let mut zip = zip::ZipArchive::new(BufReader::new(file))?;
-        let info = zip
-            .file_names()
-            .filter_map(|name| Some(name.ok()?.into_owned()))
-            .find(|name| name.starts_with("info-") && name.ends_with(".tar.zst"))
-            .ok_or(ReadArchiveError::NoList)?;
-        let member = zip.by_name(&info)?;
-        let mut decoder = zstd::stream::read::Decoder::new(member)?;
-        decoder.window_log_max(27)?;
-        listed_paths(decoder.take(MOST_SCANNED))?
-    };
-    let found: BTreeSet<Distribution> =
-        paths.iter().filter_map(|path| distribution(path)).collect();
-    Ok(found.into_iter().collect())
+    let old = file_name.ends_with(".tar.bz2");
+    let paths = with_part(archive, old, "info-", listed_paths)?;
+    let mut found: BTreeMap<String, Distribution> = paths
+        .iter()
+        .filter_map(|path| Some((path.clone(), distribution(path)?)))
+        .collect();
+    if !found.is_empty() {
+        with_part(archive, old, "pkg-", |tar| read_metadata(tar, &mut found))?;
+    }
+    let unique: BTreeSet<Distribution> = found.into_values().collect();
+    Ok(unique.into_iter().collect())
+}
+
+/// Opens a part of an archive; an old one has a single part.
+fn with_part<T>(
+    archive: &Path,
+    old: bool,
+    part: &str,
+    read: impl FnOnce(&mut dyn Read) -> Result<T, ReadArchiveError>,
+) -> Result<T, ReadArchiveError> {
+    let file = BufReader::new(File::open(archive)?);
+    if old {
+        let reader = bzip2::bufread::MultiBzDecoder::new(file);
+        return read(&mut reader.take(MOST_SCANNED));
+    }
+    let mut zip = zip::ZipArchive::new(file)?;
+    let name = zip
+        .file_names()
+        .filter_map(|name| Some(name.ok()?.into_owned()))
+        .find(|name| name.starts_with(part) && name.ends_with(".tar.zst"))
+        .ok_or(ReadArchiveError::NoList)?;
+    let mut decoder = zstd::stream::read::Decoder::new(zip.by_name(&name)?)?;
+    decoder.window_log_max(27)?;
+    read(&mut decoder.take(MOST_SCANNED))
+}
+
+/// Reads the headers of the distributions' `METADATA` files, until all are found.
+fn read_metadata(
+    tar: &mut dyn Read,
+    wanted: &mut BTreeMap<String, Distribution>,
+) -> Result<(), ReadArchiveError> {
+    let mut left = wanted
+        .keys()
+        .filter(|path| path.ends_with("/METADATA"))
+        .count();
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries()? {
+        if left == 0 {
+            break;
+        }
+        let entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if let Some(distribution) = wanted
+            .get_mut(&path)
+            .filter(|_| path.ends_with("/METADATA"))
+        {
+            let mut bytes = Vec::new();
+            entry.take(MOST_METADATA).read_to_end(&mut bytes)?;
+            let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+            let header = text.split("\n\n").next().unwrap_or_default();
+            distribution.metadata = Some(format!("{}\n", header.trim_end()));
+            left -= 1;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -79,7 +131,7 @@ struct PathsEntry {
     path: String,
 }
 
-fn listed_paths(tar: impl Read) -> Result<Vec<String>, ReadArchiveError> {
+fn listed_paths(tar: &mut dyn Read) -> Result<Vec<String>, ReadArchiveError> {
     let mut archive = tar::Archive::new(tar);
     let mut files = None;
     for entry in archive.entries()? {
@@ -127,6 +179,7 @@ fn distribution(path: &str) -> Option<Distribution> {
     (plain(name) && plain(version)).then(|| Distribution {
         name: pep503(name),
         version: version.to_owned(),
+        metadata: None,
     })
 }
 
@@ -200,7 +253,8 @@ mod tests {
             found,
             [Distribution {
                 name: "aaa".into(),
-                version: "1.0".into()
+                version: "1.0".into(),
+                metadata: None,
             }]
         );
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential};
 use url::Url;
 
 /// A secret text; it prints as `***` and has no other form than [`Secret::expose`].
@@ -41,7 +42,9 @@ pub enum UrlSecret {
     },
     /// A bearer token (RFC 6750).
     Bearer(Secret),
-    /// conda's token in the path, `/t/<token>/`, written directly after the credential's prefix.
+    /// A token in the place of the user's name, with an empty password.
+    UserToken(Secret),
+    /// conda's token at the beginning of the path, `/t/<token>/`.
     CondaToken(Secret),
     /// A query that signs the address, as shared access signatures do, without `?`.
     Query(Secret),
@@ -69,6 +72,44 @@ pub struct Authorized {
     pub header: Option<HeaderValue>,
 }
 
+impl Credential {
+    /// A credential that stood in a document; `None` when it is for a container registry or its
+    /// address is no web address.
+    ///
+    /// An index's credential covers its whole origin, as its files often lie beside its pages and pip
+    /// sends it there too; every other one covers its address and what lies below.
+    pub fn of_inline(inline: &InlineCredential) -> Option<Self> {
+        let (address, whole_origin) = match &inline.target {
+            CredentialTarget::Index(address) => (address, true),
+            CredentialTarget::Channel(address) | CredentialTarget::Package(address) => {
+                (address, false)
+            }
+            CredentialTarget::Registry(_) | CredentialTarget::RPackage(_) => return None,
+        };
+        let mut prefix = without_userinfo(&Url::parse(address).ok()?);
+        if !matches!(prefix.scheme(), "http" | "https") {
+            return None;
+        }
+        prefix.set_query(None);
+        prefix.set_fragment(None);
+        if whole_origin && inline.form != CredentialForm::Query {
+            prefix.set_path("/");
+        }
+        let secret = Secret::new(inline.secret.expose());
+        let secret = match (inline.form, inline.username.as_deref()) {
+            (CredentialForm::Basic, Some(user)) if !user.is_empty() => UrlSecret::Basic {
+                user: user.to_owned(),
+                password: secret,
+            },
+            (CredentialForm::Basic, _) => UrlSecret::UserToken(secret),
+            (CredentialForm::PathToken, _) => UrlSecret::CondaToken(secret),
+            (CredentialForm::Query, _) => UrlSecret::Query(secret),
+            (CredentialForm::Token, _) => UrlSecret::Bearer(secret),
+        };
+        Some(Self { prefix, secret })
+    }
+}
+
 impl Credentials {
     /// Takes credentials in any order.
     pub fn new(credentials: Vec<Credential>) -> Self {
@@ -78,6 +119,11 @@ impl Credentials {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
+        self.0.iter()
     }
 
     /// The credential with the longest prefix that covers an address.
@@ -104,12 +150,12 @@ impl Credentials {
             UrlSecret::Bearer(token) => {
                 authorized.header = sensitive(&format!("Bearer {}", token.expose()));
             }
+            UrlSecret::UserToken(token) => {
+                authorized.header = basic(token.expose(), "");
+            }
             UrlSecret::CondaToken(token) => {
-                let prefix = credential.prefix.path().trim_end_matches('/');
-                let rest = &url.path()[prefix.len()..];
-                authorized
-                    .url
-                    .set_path(&format!("{prefix}/t/{}{rest}", token.expose()));
+                let path = format!("/t/{}{}", token.expose(), url.path());
+                authorized.url.set_path(&path);
             }
             UrlSecret::Query(query) => {
                 let query = query.expose().trim_start_matches('?');
@@ -208,15 +254,12 @@ mod tests {
         );
 
         let token = UrlSecret::CondaToken(Secret::new("tk-1"));
-        let asked = credentials("https://example.org/get", token.clone())
-            .authorize(&url("https://example.org/get/chan/linux-64/repodata.json"));
+        let asked = credentials("https://example.org/chan", token)
+            .authorize(&url("https://example.org/chan/linux-64/repodata.json"));
         assert_eq!(
             asked.url.as_str(),
-            "https://example.org/get/t/tk-1/chan/linux-64/repodata.json"
+            "https://example.org/t/tk-1/chan/linux-64/repodata.json"
         );
-        let asked = credentials("https://example.org/", token)
-            .authorize(&url("https://example.org/chan/x"));
-        assert_eq!(asked.url.as_str(), "https://example.org/t/tk-1/chan/x");
 
         let query = UrlSecret::Query(Secret::new("?sig=abc"));
         let asked = credentials("https://example.org/", query)
@@ -243,6 +286,30 @@ mod tests {
         assert!(
             !printed.contains("wide") && !printed.contains("narrow"),
             "{printed}"
+        );
+    }
+
+    #[test]
+    fn a_credential_of_a_document_finds_its_place() {
+        let inline = |target, form, username: Option<&str>| InlineCredential {
+            target,
+            form,
+            username: username.map(str::to_owned),
+            secret: kiln_spec::Secret::new("s3cret"),
+        };
+        let index = || CredentialTarget::Index("https://example.org/a/simple/".into());
+        let of = |inline: InlineCredential| Credential::of_inline(&inline);
+        let basic = of(inline(index(), CredentialForm::Basic, Some("me"))).expect("it has a place");
+        assert_eq!(basic.prefix.as_str(), "https://example.org/");
+        let user = of(inline(index(), CredentialForm::Basic, Some(""))).expect("it has a place");
+        assert_eq!(user.secret, UrlSecret::UserToken(Secret::new("s3cret")));
+        let channel = CredentialTarget::Channel("https://example.org/chan".into());
+        let token = of(inline(channel, CredentialForm::PathToken, None)).expect("it has a place");
+        assert_eq!(token.prefix.as_str(), "https://example.org/chan");
+        let registry = CredentialTarget::Registry("example.org".into());
+        assert_eq!(
+            of(inline(registry, CredentialForm::Basic, Some("me"))),
+            None
         );
     }
 }

@@ -418,7 +418,7 @@ async fn a_token_reaches_its_channel_and_nothing_that_is_kept() {
     assert_eq!(error.kind(), CondaErrorKind::Auth, "{error}");
 
     asked.credentials = Credentials::new(vec![Credential {
-        prefix: Url::parse(&host).expect("a URL"),
+        prefix: Url::parse(&channel).expect("a URL"),
         secret: UrlSecret::CondaToken(Secret::new("tk-secret")),
     }]);
     let solution = bed

@@ -1,7 +1,7 @@
 //! Sending a blob's bytes, and taking a broken upload up again.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use kiln_oci::{Descriptor, Digest};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::builder::Timeouts;
@@ -41,8 +40,7 @@ pub(crate) struct UploadBody {
 struct Pulse {
     moved: Mutex<Instant>,
     all_sent: AtomicBool,
-    /// Wakes the waiter when the last byte is sent: another limit counts from there.
-    last_sent: Notify,
+    sent: AtomicU64,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -56,7 +54,7 @@ impl UploadBody {
         let pulse = Pulse {
             moved: Mutex::new(Instant::now()),
             all_sent: AtomicBool::new(false),
-            last_sent: Notify::new(),
+            sent: AtomicU64::new(0),
             fault: Mutex::new(None),
         };
         Self {
@@ -124,7 +122,6 @@ impl UploadBody {
                         None => sent.map_err(Fault::from),
                     };
                 }
-                () = self.pulse.last_sent.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -163,11 +160,13 @@ impl Reading {
         if self.at == self.size {
             self.check()?;
         }
+        self.pulse
+            .sent
+            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         *lock(&self.pulse.moved) = Instant::now();
-        if self.at == self.size {
-            self.pulse.all_sent.store(true, Ordering::Relaxed);
-            self.pulse.last_sent.notify_one();
-        }
+        self.pulse
+            .all_sent
+            .store(self.at == self.size, Ordering::Relaxed);
         if let Some(progress) = &self.progress {
             progress(self.at);
         }
@@ -181,8 +180,11 @@ impl Reading {
         let reader = self.reader.as_mut().expect("was set above");
         let rest = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
         let mut piece = BytesMut::with_capacity(PIECE.min(rest));
-        // One read is one piece: waiting for more would hold back what a slow source has.
-        reader.read_buf(&mut piece).await?;
+        while piece.len() < piece.capacity().min(rest) {
+            if reader.read_buf(&mut piece).await? == 0 {
+                break;
+            }
+        }
         piece.truncate(rest);
         if piece.is_empty() {
             let message = format!("it ends after {} bytes instead of {}", self.at, self.size);
@@ -222,12 +224,6 @@ impl Exchange {
         session: Option<UploadSession>,
         progress: Option<&Progress>,
     ) -> Result<(), RegistryError> {
-        // The budget starts with the turn: a queue that moves is no failure.
-        let turn = self
-            .transport()
-            .upload_turn(self.reference.registry())
-            .await;
-        let _turn = turn.map_err(|fault| self.error(fault))?;
         let mut attempts = self.attempts();
         let mut session = session;
         let mut offset = 0;
