@@ -1,0 +1,133 @@
+//! A plan as a folder of its own, which builds with plain `docker build`.
+
+use std::fmt::Write as _;
+
+use crate::context::{Content, ContextFile};
+use crate::plan::{Plan, Tool};
+
+const FETCH: &str = include_str!("fetch.sh");
+
+fn text(path: &str, text: String) -> ContextFile {
+    ContextFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        content: Content::Bytes(text.into_bytes()),
+    }
+}
+
+impl Plan {
+    /// The name of the image, `azureml/azureml_<hash>`.
+    pub fn image_name(&self) -> String {
+        self.spec_hash.image_name()
+    }
+
+    /// What a builder is sent: the Dockerfile and its context, sorted by path.
+    pub fn build_context(&self) -> Vec<ContextFile> {
+        let mut files = self.context.clone();
+        files.push(text("Dockerfile", self.dockerfile.to_text()));
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+
+    /// What an ejected folder holds, sorted by path: the build context, the lock, a page for people, the
+    /// user's own Dockerfile, and a script that fetches archives anew.
+    pub fn folder(&self) -> Vec<ContextFile> {
+        let mut files = self.build_context();
+        files.push(text("README.md", self.readme()));
+        files.push(text("lock.json", self.lock.to_json()));
+        if let Some(user) = &self.user_dockerfile {
+            files.push(text("user/Dockerfile", user.text.clone()));
+        }
+        let archives = self.archives();
+        if !archives.is_empty() {
+            files.push(text("archives.txt", archives));
+            files.push(ContextFile {
+                mode: 0o755,
+                ..text("fetch.sh", FETCH.to_owned())
+            });
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+
+    /// A line of SHA-256, path and address for every archive; `-` where it has no address.
+    fn archives(&self) -> String {
+        let mut lines = String::new();
+        for file in &self.context {
+            let Content::Archive(digest) = &file.content else {
+                continue;
+            };
+            let conda = self
+                .lock
+                .conda
+                .iter()
+                .map(|package| (&package.sha256, &package.url));
+            let wheels = self
+                .lock
+                .pip
+                .iter()
+                .map(|wheel| (&wheel.sha256, &wheel.url));
+            let known = conda.chain(wheels).find(|(sha256, _)| *sha256 == digest);
+            let plain =
+                |url: &&String| url.starts_with("http") && !url.contains(char::is_whitespace);
+            let address = known.map(|(_, url)| url).filter(plain);
+            let address = address.map_or("-", String::as_str);
+            let _ = writeln!(lines, "{} {} {address}", digest.to_hex(), file.path);
+        }
+        lines
+    }
+
+    fn readme(&self) -> String {
+        let image = self.image_name();
+        let mut page = format!(
+            "# {image}\n\nkiln wrote this folder from the lock of one environment (`lock.json`). It builds \
+             with Docker and BuildKit, without kiln:\n\n```\n"
+        );
+        if let Some(user) = &self.user_dockerfile {
+            let _ = writeln!(
+                page,
+                "DOCKER_BUILDKIT=1 docker build -t {} user",
+                user.image
+            );
+        }
+        page.push_str("DOCKER_BUILDKIT=1 docker build");
+        for secret in &self.secrets {
+            let _ = write!(page, " --secret id={},src=FILE", secret.id);
+        }
+        let _ = writeln!(page, " -t {image} .\n```");
+        for secret in &self.secrets {
+            let _ = write!(page, "\nThe secret `{}` is {}.\n", secret.id, secret.what);
+        }
+        page.push_str(match self.tool {
+            Tool::Nothing => "\nNothing is installed: the environment is the base's own.\n",
+            Tool::CondaEnvCreate => {
+                "\nThe base's conda installs the packages from channels that are folders here; every archive is \
+                 compared with `kiln/SHA256SUMS` first. The build needs no network beside the base image.\n"
+            }
+            Tool::KilnInstall => {
+                "\n`kiln/kiln-install` compares every archive in `kiln/archives` with the SHA-256 in the lock and \
+                 installs them. The build needs no network beside the base image.\n"
+            }
+            Tool::Conda | Tool::Micromamba | Tool::Pip => {
+                "\nThe packages are fetched from the addresses in the lock, by their hashes.\n"
+            }
+        });
+        if self.tool == Tool::Micromamba {
+            page.push_str(
+                "micromamba comes from its official image, named by a tag: name its digest in the `Dockerfile` if \
+                 the folder must build alike for ever.\n",
+            );
+        }
+        if self
+            .context
+            .iter()
+            .any(|file| matches!(file.content, Content::Archive(_)))
+        {
+            page.push_str(
+                "\nThe archives may be left out of version control: `./fetch.sh` fetches those that are missing \
+                 and compares all with their SHA-256. Passwords are read from `~/.netrc`.\n",
+            );
+        }
+        page
+    }
+}
