@@ -4,9 +4,33 @@ use url::Url;
 
 use crate::secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
-/// Query parameters that make an address a signed one: the query is then a credential.
-const SIGNATURES: [&str; 7] =
-    ["sig", "x-amz-signature", "x-goog-signature", "signature", "token", "access_token", "x-amz-security-token"];
+/// Parameters that carry a credential by themselves.
+const TOKENS: [&str; 10] = [
+    "token",
+    "access_token",
+    "private_token",
+    "job_token",
+    "auth_token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "password",
+    "secret",
+];
+/// Parameters of a shared access signature; they are one when `sig` is there.
+const SAS: [&str; 20] = [
+    "sv", "ss", "srt", "sp", "se", "st", "spr", "sip", "sr", "sig", "si", "sdd", "saoid", "suoid",
+    "skoid", "sktid", "skt", "ske", "sks", "skv",
+];
+/// Parameters of older signed addresses; they are one when `signature` is there.
+const SIGNED: [&str; 6] = [
+    "signature",
+    "expires",
+    "policy",
+    "key-pair-id",
+    "awsaccesskeyid",
+    "googleaccessid",
+];
 
 /// Why a text is no address kiln takes, and what to do.
 pub(crate) type AddressFault = (String, &'static str);
@@ -25,9 +49,15 @@ impl Address {
         target: impl Fn(String) -> CredentialTarget,
     ) -> (String, Vec<InlineCredential>) {
         let text = self.text;
-        let credentials = self.credentials.into_iter().map(|(form, username, secret)| {
-            InlineCredential { target: target(text.clone()), form, username, secret }
-        });
+        let credentials = self
+            .credentials
+            .into_iter()
+            .map(|(form, username, secret)| InlineCredential {
+                target: target(text.clone()),
+                form,
+                username,
+                secret,
+            });
         let credentials = credentials.collect();
         (text, credentials)
     }
@@ -41,18 +71,29 @@ pub(crate) fn web(text: &str) -> Result<Address, AddressFault> {
 /// Parses the address of a VCS requirement, `git+https://...`.
 pub(crate) fn vcs(text: &str) -> Result<Address, AddressFault> {
     let (tool, rest) = text.split_once('+').ok_or_else(|| unknown_scheme(text))?;
-    let tool = tool.to_ascii_lowercase();
-    if !["git", "hg", "svn", "bzr"].contains(&tool.as_str()) {
+    if !tool.eq_ignore_ascii_case("git") {
         return Err(unknown_scheme(text));
     }
+    if !rest.contains("://") {
+        return Err((
+            format!("{} is no address", crate::error::quoted(text)),
+            "write it as git+ssh://git@HOST/PATH or git+https://HOST/PATH",
+        ));
+    }
     let address = parse(rest, &["http", "https", "ssh", "git"])?;
-    Ok(Address { text: format!("{tool}+{}", address.text), ..address })
+    Ok(Address {
+        text: format!("git+{}", address.text),
+        ..address
+    })
 }
 
 fn unknown_scheme(text: &str) -> AddressFault {
     let scheme = text.split(':').next().unwrap_or(text);
     (
-        format!("the address has the scheme {}", crate::error::quoted(scheme)),
+        format!(
+            "the address has the scheme {}",
+            crate::error::quoted(scheme)
+        ),
         "use an http, https or git+https address",
     )
 }
@@ -63,13 +104,16 @@ fn parse(text: &str, schemes: &[&str]) -> Result<Address, AddressFault> {
     if let Some(at) = text.find("${") {
         let name = text[at..].split_inclusive('}').next().unwrap_or("${");
         return Err((
-            format!("the address refers to the variable {}, which kiln never expands", crate::error::quoted(name)),
+            format!(
+                "the address refers to the variable {}, which kiln never expands",
+                crate::error::quoted(name)
+            ),
             "write the address out, and give credentials to kiln's credential store",
         ));
     }
     let mut url = Url::parse(&text).map_err(|error| {
         (
-            format!("{} is no address: {error}", crate::error::quoted(&without_user(&text))),
+            format!("{} is no address: {error}", crate::error::quoted(&text)),
             "write it as https://HOST/PATH",
         )
     })?;
@@ -83,7 +127,11 @@ fn parse(text: &str, schemes: &[&str]) -> Result<Address, AddressFault> {
     if let Some(password) = password {
         credentials.push((CredentialForm::Basic, user.clone(), Secret::new(password)));
     } else if let Some(user) = user.filter(|_| !ssh && !variable_user) {
-        credentials.push((CredentialForm::Basic, Some(String::new()), Secret::new(user)));
+        credentials.push((
+            CredentialForm::Basic,
+            Some(String::new()),
+            Secret::new(user),
+        ));
     }
     // An ssh address names its user, which is no secret.
     let _ = url.set_password(None);
@@ -97,15 +145,32 @@ fn parse(text: &str, schemes: &[&str]) -> Result<Address, AddressFault> {
         credentials.push((CredentialForm::PathToken, None, Secret::new(token)));
         url.set_path(&format!("/{rest}"));
     }
-    let signed = url
-        .query_pairs()
-        .any(|(name, _)| SIGNATURES.contains(&name.to_ascii_lowercase().as_str()));
-    if signed {
-        let query = url.query().unwrap_or_default().to_owned();
-        credentials.push((CredentialForm::Query, None, Secret::new(query)));
-        url.set_query(None);
+    if let Some((kept, secret)) = url.query().and_then(split_query) {
+        credentials.push((CredentialForm::Query, None, Secret::new(secret)));
+        url.set_query((!kept.is_empty()).then_some(kept.as_str()));
     }
-    Ok(Address { text: url.to_string(), credentials })
+    Ok(Address {
+        text: url.to_string(),
+        credentials,
+    })
+}
+
+/// The parameters of a query that are no credential, and those that are; `None` when none is one.
+fn split_query(query: &str) -> Option<(String, String)> {
+    let name = |part: &str| decoded(part.split('=').next().unwrap_or(part)).to_ascii_lowercase();
+    let has = |wanted: &str| query.split('&').any(|part| name(part) == wanted);
+    let (sas, signed) = (has("sig"), has("signature"));
+    let is_credential = |part: &&str| {
+        let name = name(part);
+        let name = name.as_str();
+        TOKENS.contains(&name)
+            || name.starts_with("x-amz-")
+            || name.starts_with("x-goog-")
+            || (sas && SAS.contains(&name))
+            || (signed && SIGNED.contains(&name))
+    };
+    let (secret, kept): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_credential);
+    (!secret.is_empty()).then(|| (kept.join("&"), secret.join("&")))
 }
 
 /// `scheme://${USER}:${PASS}@host` without its user part.
@@ -121,20 +186,15 @@ fn without_variable_user(text: &str) -> (String, bool) {
     (text.to_owned(), false)
 }
 
-/// The address without its user part, for messages about one that can't be parsed.
-fn without_user(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(start), Some(at)) if start < at => format!("{}***{}", &text[..start + 3], &text[at..]),
-        _ => text.to_owned(),
-    }
-}
-
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| first == b'%') {
+        match hex
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|_| first == b'%')
+        {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &tail[2..];
@@ -156,19 +216,45 @@ mod tests {
     fn credentials_leave_the_address_in_all_their_forms() {
         let address = web("https://me:p%40ss@Example.org:443/t/tk/ch?sv=1&sig=x%3D").unwrap();
         assert_eq!(address.text, "https://example.org/ch");
-        let secrets: Vec<&str> = address.credentials.iter().map(|(_, _, s)| s.expose()).collect();
+        let secrets: Vec<&str> = address
+            .credentials
+            .iter()
+            .map(|(_, _, s)| s.expose())
+            .collect();
         assert_eq!(secrets, ["p@ss", "tk", "sv=1&sig=x%3D"]);
         assert_eq!(address.credentials[0].1.as_deref(), Some("me"));
-        assert_eq!(web("https://${U}:${P}@h.org/x").unwrap().text, "https://h.org/x");
-        assert_eq!(web("https://h.org/x?a=1#egg=y").unwrap().text, "https://h.org/x?a=1#egg=y");
-        assert_eq!(vcs("git+ssh://git@h.org/x.git@v1").unwrap().text, "git+ssh://git@h.org/x.git@v1");
+        assert_eq!(
+            web("https://${U}:${P}@h.org/x").unwrap().text,
+            "https://h.org/x"
+        );
+        assert_eq!(
+            web("https://h.org/x?a=1#egg=y").unwrap().text,
+            "https://h.org/x?a=1#egg=y"
+        );
+        let kept = web("https://h.org/x?versionid=2&sv=1&sig=s&token=t").unwrap();
+        assert_eq!(kept.text, "https://h.org/x?versionid=2");
+        assert_eq!(kept.credentials[0].2.expose(), "sv=1&sig=s&token=t");
+        assert_eq!(
+            vcs("git+ssh://git@h.org/x.git@v1").unwrap().text,
+            "git+ssh://git@h.org/x.git@v1"
+        );
     }
 
     #[test]
     fn variables_and_other_schemes_are_refused_without_telling_a_password() {
-        assert!(web("https://h.org/${X}/y").unwrap_err().0.contains("never expands"));
+        assert!(
+            web("https://h.org/${X}/y")
+                .unwrap_err()
+                .0
+                .contains("never expands")
+        );
         assert!(web("ftp://h.org").is_err());
         assert!(web("file:///etc/passwd").is_err());
-        assert!(!web("https://me:secret@[bad/x").unwrap_err().0.contains("secret"));
+        assert!(
+            !web("https://me:secret@[bad/x")
+                .unwrap_err()
+                .0
+                .contains("secret")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Base images and platforms in their one form.
 
 use crate::address;
+use crate::definition::{Base, DefaultBase};
 use crate::error::{Findings, Place, quoted};
 use crate::secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
@@ -28,8 +29,41 @@ const DEPRECATED: [&str; 6] = [
     "mcr.microsoft.com/azureml/o16n-base/python-slim",
 ];
 
+/// The default base.
+pub(crate) fn default(gpu: bool) -> Base {
+    Base::Default(if gpu {
+        DefaultBase::Gpu
+    } else {
+        DefaultBase::Cpu
+    })
+}
+
+/// An image when GPU support is asked for: the GPU default takes the place of the SDK's CPU defaults, and
+/// any other image stays.
+pub(crate) fn with_gpu(
+    reference: String,
+    gpu: bool,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Base {
+    if gpu && is_sdk_cpu_default(&reference) {
+        return default(true);
+    }
+    if gpu {
+        findings.warn(
+            place,
+            format!(
+                "GPU support is asked for, and the base image {} is kept",
+                quoted(&reference)
+            ),
+            "check that it has CUDA, or leave the base out for the GPU default",
+        );
+    }
+    Base::Image(reference)
+}
+
 /// Whether an image is a default CPU base of an SDK release, whatever its tag.
-pub(crate) fn is_sdk_cpu_default(image: &str) -> bool {
+fn is_sdk_cpu_default(image: &str) -> bool {
     SDK_CPU_DEFAULTS.contains(&without_tag(image))
 }
 
@@ -61,7 +95,10 @@ pub(crate) fn image(
     if text.contains("://") {
         findings.error(
             place,
-            format!("{} is an address, not an image", quoted(text.split('@').next_back().unwrap_or(text))),
+            format!(
+                "{} is an address, not an image",
+                quoted(text.split('@').next_back().unwrap_or(text))
+            ),
             "write it as HOST/NAME:TAG",
         );
         return None;
@@ -87,7 +124,9 @@ pub(crate) fn image(
         && !reference.starts_with(['-', '/', '.'])
         && !reference.contains("..")
         && !reference.contains("//")
-        && reference.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c));
+        && reference
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c));
     if !valid {
         findings.error(
             place,
@@ -106,7 +145,10 @@ pub(crate) fn image(
     if without_tag(&reference) == reference {
         findings.warn(
             place,
-            format!("the base image {} names neither tag nor digest", quoted(&reference)),
+            format!(
+                "the base image {} names neither tag nor digest",
+                quoted(&reference)
+            ),
             "name one: `latest` moves",
         );
     }

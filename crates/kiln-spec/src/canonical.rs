@@ -30,7 +30,11 @@ impl Definition {
     pub fn from_canonical_json(text: &str) -> Result<Self, ParseCanonicalError> {
         let definition: Self =
             serde_json::from_str(text).map_err(|error| ParseCanonicalError(Some(error)))?;
-        if definition.canonical_json() == text { Ok(definition) } else { Err(ParseCanonicalError(None)) }
+        if definition.canonical_json() == text {
+            Ok(definition)
+        } else {
+            Err(ParseCanonicalError(None))
+        }
     }
 }
 

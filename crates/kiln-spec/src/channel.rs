@@ -15,9 +15,10 @@ pub(crate) fn canonical(
     if text.contains("://") {
         let (url, credentials) = address::web(text)?.into_parts(CredentialTarget::Channel);
         let url = url.trim_end_matches('/').to_owned();
-        let credentials = credentials
-            .into_iter()
-            .map(|c| InlineCredential { target: CredentialTarget::Channel(url.clone()), ..c });
+        let credentials = credentials.into_iter().map(|c| InlineCredential {
+            target: CredentialTarget::Channel(url.clone()),
+            ..c
+        });
         let credentials = credentials.collect();
         return Ok(Some((url, credentials)));
     }
@@ -26,7 +27,9 @@ pub(crate) fn canonical(
         !part.is_empty()
             && part != ".."
             && part != "."
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
     };
     if name.starts_with('-') || !name.split('/').all(word) {
         return Err((
@@ -45,6 +48,9 @@ pub(crate) fn canonical_without_credentials(text: &str) -> Result<String, Addres
             "a dependency names a channel with credentials".into(),
             "list the channel under `channels`, and name it without credentials here",
         )),
-        None => Err(("`nodefaults` is no channel of a package".into(), "name a channel")),
+        None => Err((
+            "`nodefaults` is no channel of a package".into(),
+            "name a channel",
+        )),
     }
 }

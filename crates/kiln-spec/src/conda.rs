@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::channel;
 use crate::definition::{Conda, Pip};
-use crate::document::{Entry, Node, Value};
+use crate::document::{Entry, Node, Scalar, Value};
 use crate::error::{Findings, Place, quoted};
 use crate::match_spec::MatchSpec;
 use crate::requirements;
 use crate::secret::InlineCredential;
 use crate::variables;
+
+/// Channels of one environment.
+const CHANNEL_LIMIT: usize = 100;
 
 /// What the two sections of a conda file become.
 #[derive(Debug)]
@@ -32,17 +35,37 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     fn field(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     fn error(&mut self, line: usize, field: &str, reason: impl Into<String>, remedy: &str) {
         let field = self.field(field);
-        self.findings.error(Place { file: self.file, line, field: &field }, reason, remedy);
+        self.findings.error(
+            Place {
+                file: self.file,
+                line,
+                field: &field,
+            },
+            reason,
+            remedy,
+        );
     }
 
     fn warn(&mut self, line: usize, field: &str, reason: impl Into<String>, remedy: &str) {
         let field = self.field(field);
-        self.findings.warn(Place { file: self.file, line, field: &field }, reason, remedy);
+        self.findings.warn(
+            Place {
+                file: self.file,
+                line,
+                field: &field,
+            },
+            reason,
+            remedy,
+        );
     }
 }
 
@@ -69,9 +92,19 @@ pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
             "dependencies" => dependencies = self::dependencies(entry, context),
             "variables" => {
                 let field = context.field("variables");
-                let place = Place { file: context.file, line: entry.line, field: &field };
+                let place = Place {
+                    file: context.file,
+                    line: entry.line,
+                    field: &field,
+                };
                 conda.variables = variables::read(&entry.value, place, context.findings);
             }
+            "<<" => context.error(
+                entry.line,
+                "<<",
+                "merge keys are not taken",
+                "write the entries out",
+            ),
             other => context.warn(
                 entry.line,
                 other,
@@ -80,7 +113,11 @@ pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
             ),
         }
     }
-    let unpinned = dependencies.specs.iter().filter(|spec| !spec.as_str().contains(' ')).count();
+    let unpinned = dependencies
+        .specs
+        .iter()
+        .filter(|spec| !spec.as_str().contains(' '))
+        .count();
     if unpinned > 0 {
         context.warn(
             root.line,
@@ -98,8 +135,16 @@ pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
             "add `pip`; conda wants it named, and kiln installs without it",
         );
     }
-    let pythons = dependencies.specs.iter().filter(|spec| spec.name == "python").count();
-    conda.dependencies = dependencies.specs.iter().map(|s| s.as_str().to_owned()).collect();
+    let pythons = dependencies
+        .specs
+        .iter()
+        .filter(|spec| spec.name == "python")
+        .count();
+    conda.dependencies = dependencies
+        .specs
+        .iter()
+        .map(|s| s.as_str().to_owned())
+        .collect();
     conda.dependencies.sort();
     conda.dependencies.dedup();
     if !channels_seen && !conda.dependencies.is_empty() {
@@ -111,7 +156,11 @@ pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
         );
     }
     let asked = !conda.dependencies.is_empty() || !conda.variables.is_empty();
-    CondaFile { conda: asked.then_some(conda), pip: dependencies.pip, pythons }
+    CondaFile {
+        conda: asked.then_some(conda),
+        pip: dependencies.pip,
+        pythons,
+    }
 }
 
 #[derive(Default)]
@@ -134,7 +183,7 @@ fn channels(entry: &Entry, conda: &mut Conda, context: &mut Context<'_>) {
     let single;
     let items = match &entry.value.value {
         Value::List(items) => items,
-        Value::Scalar(_, crate::document::Scalar::Null) => return,
+        Value::Scalar(_, Scalar::Null) => return,
         Value::Scalar(..) => {
             single = vec![entry.value.clone()];
             &single
@@ -143,7 +192,16 @@ fn channels(entry: &Entry, conda: &mut Conda, context: &mut Context<'_>) {
     };
     for (index, item) in items.iter().enumerate() {
         let field = format!("channels[{index}]");
-        let Some(text) = item.scalar() else {
+        if index >= CHANNEL_LIMIT {
+            context.error(
+                item.line,
+                &field,
+                format!("there are more than {CHANNEL_LIMIT} channels"),
+                "keep those that are needed",
+            );
+            return;
+        }
+        let Some(text) = item.text() else {
             context.error(
                 item.line,
                 &field,
@@ -170,7 +228,7 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
     let mut found = Dependencies::default();
     let items = match &entry.value.value {
         Value::List(items) => items,
-        Value::Scalar(_, crate::document::Scalar::Null) => return found,
+        Value::Scalar(_, Scalar::Null) => return found,
         _ => {
             wrong_kind(context, entry, "a list of dependencies");
             return found;
@@ -180,14 +238,24 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
     for (index, item) in items.iter().enumerate() {
         let field = format!("dependencies[{index}]");
         match &item.value {
-            Value::Scalar(..) if item.scalar().is_some() => {
-                match MatchSpec::parse(item.scalar().unwrap_or_default()) {
-                    Ok(spec) => found.specs.push(spec),
-                    Err(fault) => context.error(item.line, &field, fault.reason, fault.remedy),
-                }
-            }
+            Value::Scalar(text, Scalar::Text) => match MatchSpec::parse(text) {
+                Ok(spec) => found.specs.push(spec),
+                Err(fault) => context.error(item.line, &field, fault.reason, fault.remedy),
+            },
             Value::Map(entries) => {
                 for part in entries {
+                    if part.key.starts_with("sel(") {
+                        context.error(
+                            part.line,
+                            &field,
+                            format!(
+                                "{} is a selector, which conda does not know",
+                                quoted(&part.key)
+                            ),
+                            "list the packages of the platform that is built",
+                        );
+                        continue;
+                    }
                     if part.key != "pip" {
                         context.error(
                             part.line,
@@ -200,9 +268,11 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
                     match &part.value.value {
                         Value::List(list) => {
                             let numbered = list.iter().enumerate();
-                            pip_items.extend(numbered.map(|(n, node)| (format!("{field}.pip[{n}]"), node)));
+                            pip_items.extend(
+                                numbered.map(|(n, node)| (format!("{field}.pip[{n}]"), node)),
+                            );
                         }
-                        Value::Scalar(..) if part.value.scalar().is_none() => {}
+                        Value::Scalar(_, Scalar::Null) => {}
                         Value::Scalar(..) => pip_items.push((format!("{field}.pip"), &part.value)),
                         Value::Map(_) => wrong_kind(context, part, "a list of requirements"),
                     }
@@ -221,18 +291,25 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
     found
 }
 
-fn pip_section(
-    items: &[(String, &Node)],
-    line: usize,
-    context: &mut Context<'_>,
-) -> Option<Pip> {
+fn pip_section(items: &[(String, &Node)], line: usize, context: &mut Context<'_>) -> Option<Pip> {
     let mut faults = Vec::new();
     let mut reader =
         requirements::Reader::new(context.files, context.findings, context.credentials);
     for (field, node) in items {
-        let full = if context.path.is_empty() { field.clone() } else { format!("{}.{field}", context.path) };
-        match node.scalar() {
-            Some(text) => reader.item(Place { file: context.file, line: node.line, field: &full }, text),
+        let full = if context.path.is_empty() {
+            field.clone()
+        } else {
+            format!("{}.{field}", context.path)
+        };
+        match node.text() {
+            Some(text) => reader.item(
+                Place {
+                    file: context.file,
+                    line: node.line,
+                    field: &full,
+                },
+                text,
+            ),
             // An empty line of a requirements file, as the SDK sends it.
             None if node.is_null() => {}
             None => faults.push((node.line, field.clone(), node.kind())),
@@ -243,7 +320,11 @@ fn pip_section(
     } else {
         format!("{}.dependencies.pip", context.path)
     };
-    let pip = reader.finish(Place { file: context.file, line, field: &field });
+    let pip = reader.finish(Place {
+        file: context.file,
+        line,
+        field: &field,
+    });
     for (line, field, kind) in faults {
         context.error(
             line,

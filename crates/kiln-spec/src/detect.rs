@@ -25,7 +25,9 @@ pub(crate) fn syntax(text: &str) -> Syntax {
         let line = line.trim_start();
         line.is_empty() || line.starts_with('#')
     };
-    let Some(first) = lines.clone().find(|line| !is_blank(line)) else { return Syntax::Requirements };
+    let Some(first) = lines.clone().find(|line| !is_blank(line)) else {
+        return Syntax::Requirements;
+    };
     if first.trim_start().starts_with('{') || first.trim_start().starts_with('[') {
         return Syntax::Json;
     }
@@ -58,8 +60,16 @@ pub(crate) fn kind(root: &Node) -> Result<Kind, Lookalike> {
             remedy: "give an Azure ML environment, a conda environment.yml or a requirements.txt",
         });
     };
-    let has = |key: &str| entries.iter().any(|entry| entry.key.eq_ignore_ascii_case(key));
-    let text = |key: &str| root.field(key).and_then(|entry| entry.value.scalar()).unwrap_or_default();
+    let has = |key: &str| {
+        entries
+            .iter()
+            .any(|entry| entry.key.eq_ignore_ascii_case(key))
+    };
+    let text = |key: &str| {
+        root.field(key)
+            .and_then(|entry| entry.value.scalar())
+            .unwrap_or_default()
+    };
     let schema = text("$schema");
     if schema.contains("deploymentTemplate") || (has("resources") && has("contentVersion")) {
         return Err(Lookalike {
@@ -76,7 +86,9 @@ pub(crate) fn kind(root: &Node) -> Result<Kind, Lookalike> {
     if has("dependencies") && !has("python") && !has("docker") && !has("image") {
         return Ok(Kind::Conda);
     }
-    if ["python", "docker", "environmentVariables", "spark"].iter().any(|key| has(key))
+    if ["python", "docker", "environmentVariables", "spark"]
+        .iter()
+        .any(|key| has(key))
         && entries.iter().all(|entry| is_azureml_field(&entry.key))
     {
         return Ok(Kind::AzureMl);
@@ -87,8 +99,17 @@ pub(crate) fn kind(root: &Node) -> Result<Kind, Lookalike> {
 /// The fields of an Azure ML environment, in any letter case.
 pub(crate) fn is_azureml_field(key: &str) -> bool {
     const FIELDS: [&str; 11] = [
-        "name", "version", "environmentVariables", "python", "docker", "spark", "databricks", "r",
-        "inferencingStackVersion", "assetId", "location",
+        "name",
+        "version",
+        "environmentVariables",
+        "python",
+        "docker",
+        "spark",
+        "databricks",
+        "r",
+        "inferencingStackVersion",
+        "assetId",
+        "location",
     ];
     FIELDS.iter().any(|field| field.eq_ignore_ascii_case(key))
 }
@@ -100,27 +121,51 @@ fn lookalike(has: &dyn Fn(&str) -> bool, kind: &str, schema: &str) -> Lookalike 
             "give the requirements.txt or conda.yaml beside it",
         )
     } else if has("flavors") || has("artifact_path") || has("model_uuid") {
-        ("this is an MLflow model, not an environment", "give the conda.yaml or requirements.txt beside it")
+        (
+            "this is an MLflow model, not an environment",
+            "give the conda.yaml or requirements.txt beside it",
+        )
     } else if has("package") && has("metadata") {
-        ("this is a lock of conda-lock, not an environment", "give the environment.yml it was made from")
-    } else if has("traffic") || has("code_configuration") || has("endpoint_name") || schema.contains("Deployment")
-        || schema.contains("Endpoint") || has("instance_type") || has("auth_mode")
+        (
+            "this is a lock of conda-lock, not an environment",
+            "give the environment.yml it was made from",
+        )
+    } else if has("traffic")
+        || has("code_configuration")
+        || has("endpoint_name")
+        || schema.contains("Deployment")
+        || schema.contains("Endpoint")
+        || has("instance_type")
+        || has("auth_mode")
     {
         (
             "this is a deployment or an endpoint, not an environment",
             "give the environment that it names",
         )
-    } else if has("conda_file") || has("image") || schema.contains("environment.schema") || has("build") {
+    } else if has("conda_file")
+        || has("image")
+        || schema.contains("environment.schema")
+        || has("build")
+    {
         (
             "this is an environment of the Azure ML CLI v2, which names its files",
             "give the conda file that it names, with --base for its image",
         )
     } else if kind == "environment" || (has("type") && has("spec")) {
-        ("this is an asset of a registry, not an environment", "give the conda file of its context")
+        (
+            "this is an asset of a registry, not an environment",
+            "give the conda file of its context",
+        )
     } else if has("command") || has("experiment_name") || has("jobs") || schema.contains("Job") {
-        ("this is a job, not an environment", "give the environment that it names")
+        (
+            "this is a job, not an environment",
+            "give the environment that it names",
+        )
     } else if has("apiVersion") && has("kind") {
-        ("this is a Kubernetes resource, not an environment", "give an environment file")
+        (
+            "this is a Kubernetes resource, not an environment",
+            "give an environment file",
+        )
     } else if has("name") && has("version") {
         (
             "this is a reference to an environment, by name and version, and has no content",

@@ -1,6 +1,6 @@
 //! What is wrong with a document, and what a person should know of it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One fault of a document: where it is, why it is one, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,15 @@ impl Findings {
 
     /// The warnings, or all errors.
     pub(crate) fn finish(self) -> Result<Vec<Warning>, SpecErrors> {
-        if self.errors.is_empty() { Ok(self.warnings) } else { Err(SpecErrors(self.errors)) }
+        if self.errors.is_empty() {
+            return Ok(self.warnings);
+        }
+        // Sections are read in their own order; people read a file from above.
+        let mut errors = self.errors;
+        if errors.iter().all(|error| error.file == errors[0].file) {
+            errors.sort_by_key(|error| error.line);
+        }
+        Err(SpecErrors(errors))
     }
 }
 
@@ -135,12 +143,76 @@ fn finding(place: Place<'_>, reason: impl Into<String>, remedy: impl Into<String
     }
 }
 
-/// A text of the document, cut and escaped, for messages.
+/// A text of the document, cut, escaped and without credentials, for messages.
 pub(crate) fn quoted(text: &str) -> String {
     const LIMIT: usize = 120;
-    let mut short: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();
+    let text = without_credentials(text);
+    let mut short: String = text
+        .chars()
+        .take(LIMIT)
+        .flat_map(char::escape_debug)
+        .collect();
     if text.chars().nth(LIMIT).is_some() {
         short.push('…');
     }
     format!("`{}`", short.replace("\\'", "'").replace("\\\"", "\""))
+}
+
+/// Hides the user part, the path token and the query of every address in a text.
+fn without_credentials(text: &str) -> std::borrow::Cow<'_, str> {
+    let Some(start) = text.find("://") else {
+        return text.into();
+    };
+    let mut clean = text[..start].to_owned();
+    for address in text[start + 3..].split("://") {
+        clean.push_str("://");
+        let end = address.find(['/', '?', '#', ' ']).unwrap_or(address.len());
+        let (authority, rest) = address.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                write!(clean, "***@{host}").expect("writing to a String never fails")
+            }
+            None => clean.push_str(authority),
+        }
+        let rest = match rest.strip_prefix("/t/") {
+            Some(token) => {
+                clean.push_str("/t/***");
+                &token[token.find(['/', ' ', '?', '#']).unwrap_or(token.len())..]
+            }
+            None => rest,
+        };
+        match rest.split_once('?') {
+            Some((path, query)) => {
+                clean.push_str(path);
+                clean.push_str("?***");
+                clean.push_str(&query[query.find([' ', '#']).unwrap_or(query.len())..]);
+            }
+            None => clean.push_str(rest),
+        }
+    }
+    clean.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn messages_never_tell_a_credential() {
+        for (text, expected) in [
+            ("x @ https://me:s3cret@h.org/x", "`x @ https://***@h.org/x`"),
+            ("https://h.org/t/s3cret/ch", "`https://h.org/t/***/ch`"),
+            (
+                "https://h.org/x?sig=s3cret ; a",
+                "`https://h.org/x?*** ; a`",
+            ),
+            (
+                "https://a:s3cret@h https://b:s3cret@i",
+                "`https://***@h https://***@i`",
+            ),
+            ("a\nb", "`a\\nb`"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::azureml;
 use crate::base;
 use crate::conda::{self, Context};
-use crate::definition::{Base, DefaultBase, Definition, Python};
+use crate::definition::{Base, Definition, Python};
 use crate::detect::{self, Syntax};
 use crate::document::{self, Node, ReadError};
 use crate::error::{Findings, Place, SpecError, SpecErrors, Warning, quoted};
@@ -126,11 +126,15 @@ pub fn parse(input: &Input<'_>) -> Result<Parsed, SpecErrors> {
     };
     if input.bytes.len() > DOCUMENT_LIMIT_BYTES {
         return Err(whole(
-            format!("the document is larger than {} KiB", DOCUMENT_LIMIT_BYTES >> 10),
+            format!(
+                "the document is larger than {} KiB",
+                DOCUMENT_LIMIT_BYTES >> 10
+            ),
             "give an environment file, not a package or an archive",
         ));
     }
-    let text = text::decode(input.bytes).map_err(|error| whole(error.to_string(), "save it as UTF-8"))?;
+    let text =
+        text::decode(input.bytes).map_err(|error| whole(error.to_string(), "save it as UTF-8"))?;
     if let Some(line) = text.lines().position(|line| line.contains('\0')) {
         return Err(SpecErrors::one(SpecError {
             file: input.file_name.to_owned(),
@@ -154,7 +158,14 @@ pub fn parse(input: &Input<'_>) -> Result<Parsed, SpecErrors> {
     let warnings = reading.findings.finish()?;
     let mut credentials = reading.credentials;
     credentials.dedup();
-    Ok(Parsed { kind, definition, credentials, warnings, name, version })
+    Ok(Parsed {
+        kind,
+        definition,
+        credentials,
+        warnings,
+        name,
+        version,
+    })
 }
 
 /// The text of a document: UTF-8, or UTF-16 with a byte order mark.
@@ -196,18 +207,24 @@ fn understand(input: &Input<'_>, text: &str) -> Result<(Kind, Option<Node>), Spe
         Ok(kind) if input.kind.is_none_or(|wanted| wanted == kind) => Ok((kind, Some(root))),
         Ok(kind) => Err(at(
             root.line,
-            format!("this is {kind}, and {} was asked for", quoted(input.kind.map_or("", Kind::as_str))),
+            format!(
+                "this is {kind}, and {} was asked for",
+                quoted(input.kind.map_or("", Kind::as_str))
+            ),
             "leave the kind out, or give the other document",
         )),
         // An empty map is a conda file that asks for nothing.
-        Err(_) if input.kind == Some(Kind::Conda) && only_conda_keys(&root) => Ok((Kind::Conda, Some(root))),
+        Err(_) if input.kind == Some(Kind::Conda) && only_conda_keys(&root) => {
+            Ok((Kind::Conda, Some(root)))
+        }
         Err(other) => Err(at(root.line, other.reason.into(), other.remedy)),
     }
 }
 
 fn only_conda_keys(root: &Node) -> bool {
     let keys = ["name", "channels", "prefix", "variables"];
-    root.map().is_some_and(|entries| entries.iter().all(|e| keys.contains(&e.key.as_str())))
+    root.map()
+        .is_some_and(|entries| entries.iter().all(|e| keys.contains(&e.key.as_str())))
 }
 
 /// What the readers of all kinds share.
@@ -229,29 +246,54 @@ impl Reading<'_> {
                 credentials: &mut self.credentials,
             },
         );
-        let name = root.field("name").and_then(|entry| entry.value.scalar()).map(str::to_owned);
-        let definition = Definition { conda: file.conda, pip: file.pip, ..self.plain() };
+        let name = root
+            .field("name")
+            .and_then(|entry| entry.value.scalar())
+            .map(str::to_owned);
+        let definition = Definition {
+            conda: file.conda,
+            pip: file.pip,
+            ..self.plain()
+        };
         (definition, name, None)
     }
 
     fn requirements(&mut self, text: &str) -> Definition {
         let file = self.input.file_name;
-        let mut reader = requirements::Reader::new(
-            self.input.files,
-            &mut self.findings,
-            &mut self.credentials,
-        );
+        let mut reader =
+            requirements::Reader::new(self.input.files, &mut self.findings, &mut self.credentials);
         reader.text(file, text);
-        let pip = reader.finish(Place { file, line: 0, field: "" });
-        Definition { pip, ..self.plain() }
+        let pip = reader.finish(Place {
+            file,
+            line: 0,
+            field: "",
+        });
+        Definition {
+            pip,
+            ..self.plain()
+        }
     }
 
     /// A definition with platform and base of the overrides, and nothing else.
     fn plain(&mut self) -> Definition {
+        let gpu = self.input.overrides.gpu;
         Definition {
-            platform: self.platform(None, Place { file: self.input.file_name, line: 0, field: "" }),
-            base: self.base_override().unwrap_or(Base::Default(self.default_base())),
-            python: Python { user_managed: false, interpreter_path: None, base_conda_environment: None },
+            platform: self.platform(
+                None,
+                Place {
+                    file: self.input.file_name,
+                    line: 0,
+                    field: "",
+                },
+            ),
+            base: self
+                .base_override(gpu)
+                .unwrap_or_else(|| base::default(gpu)),
+            python: Python {
+                user_managed: false,
+                interpreter_path: None,
+                base_conda_environment: None,
+            },
             conda: None,
             pip: None,
             environment_variables: BTreeMap::new(),
@@ -261,30 +303,37 @@ impl Reading<'_> {
         }
     }
 
-    pub(crate) fn default_base(&self) -> DefaultBase {
-        if self.input.overrides.gpu { DefaultBase::Gpu } else { DefaultBase::Cpu }
-    }
-
     /// The base of the overrides.
-    pub(crate) fn base_override(&mut self) -> Option<Base> {
+    pub(crate) fn base_override(&mut self, gpu: bool) -> Option<Base> {
         let text = self.input.overrides.base.as_deref()?;
-        let place = Place { file: self.input.file_name, line: 0, field: "base" };
-        base::image(text, place, &mut self.findings, &mut self.credentials).map(Base::Image)
+        let place = Place {
+            file: self.input.file_name,
+            line: 0,
+            field: "base",
+        };
+        let reference = base::image(text, place, &mut self.findings, &mut self.credentials)?;
+        Some(base::with_gpu(reference, gpu, place, &mut self.findings))
     }
 
     /// The platform of the overrides, of the document, or the default.
     pub(crate) fn platform(&mut self, document: Option<&str>, place: Place<'_>) -> String {
         let (text, place) = match (&self.input.overrides.platform, document) {
-            (Some(text), _) => {
-                (text.as_str(), Place { file: self.input.file_name, line: 0, field: "platform" })
-            }
+            (Some(text), _) => (
+                text.as_str(),
+                Place {
+                    file: self.input.file_name,
+                    line: 0,
+                    field: "platform",
+                },
+            ),
             (None, Some(text)) => (text, place),
             (None, None) => return DEFAULT_PLATFORM.to_owned(),
         };
         match base::platform(text) {
             Ok(platform) => platform,
             Err(reason) => {
-                self.findings.error(place, reason, "use linux/amd64 or linux/arm64");
+                self.findings
+                    .error(place, reason, "use linux/amd64 or linux/arm64");
                 DEFAULT_PLATFORM.to_owned()
             }
         }

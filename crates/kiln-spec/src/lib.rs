@@ -12,6 +12,7 @@ mod detect;
 mod document;
 mod error;
 mod input;
+mod marker;
 mod match_spec;
 mod requirement;
 mod requirements;

@@ -3,7 +3,7 @@
 //! Grammar, after conda's `MatchSpec` (conda/models/match_spec.py) and CEP 29:
 //!
 //! ```text
-//! spec    = [channel [ "/" subdir ] "::"] name [version [build]] ["[" key "=" value, ... "]"]
+//! spec    = [channel "::"] name [version [build]] ["[" key "=" value, ... "]"]
 //! version = alternatives of constraints: "," is and, "|" is or and binds looser
 //! ```
 //!
@@ -28,7 +28,10 @@ pub(crate) struct MatchSpecFault {
 }
 
 fn fault(reason: impl Into<String>, remedy: &'static str) -> MatchSpecFault {
-    MatchSpecFault { reason: reason.into(), remedy }
+    MatchSpecFault {
+        reason: reason.into(),
+        remedy,
+    }
 }
 
 const FORM: &str = "write it as `name`, `name=1.2`, `name>=1.2,<2` or `name==1.2=build`";
@@ -64,21 +67,27 @@ impl MatchSpec {
         if let Some(channel) = channel {
             split_channel(channel, &mut keys)?;
         }
-        let end = front.find(|c: char| " =<>!~,|".contains(c)).unwrap_or(front.len());
+        let end = front
+            .find(|c: char| " =<>!~,|".contains(c))
+            .unwrap_or(front.len());
         let (name, rest) = front.split_at(end);
         let name = package_name(name)?;
         let (version, build) = version_and_build(rest.trim())?;
         let version = pick("version", version, keys.version.take())?;
         let build = pick("build", build, keys.build.take())?;
-        let version = version.map(|v| version::canonical(&v)).transpose().map_err(|VersionFault(reason)| {
-            fault(reason, FORM)
-        })?;
+        let version = version
+            .map(|v| version::canonical(&v))
+            .transpose()
+            .map_err(|VersionFault(reason)| fault(reason, FORM))?;
         let version = version.filter(|v| v != "*");
         let build = build.filter(|b| b != "*");
         if let Some(build) = &build {
             check_word("build string", build, "_.*^$+-[]()!")?;
         }
-        Ok(Self { text: render(&name, version, build, &keys), name })
+        Ok(Self {
+            text: render(&name, version, build, &keys),
+            name,
+        })
     }
 }
 
@@ -86,9 +95,6 @@ fn render(name: &str, version: Option<String>, build: Option<String>, keys: &Key
     let mut text = String::new();
     if let Some(channel) = &keys.channel {
         text.push_str(channel);
-        if let Some(subdir) = &keys.subdir {
-            write!(text, "/{subdir}").expect("writing to a String never fails");
-        }
         text.push_str("::");
     }
     text.push_str(name);
@@ -103,13 +109,12 @@ fn render(name: &str, version: Option<String>, build: Option<String>, keys: &Key
             write!(text, " {version} {build}").expect("writing to a String never fails");
         }
     }
-    let subdir = keys.subdir.as_ref().filter(|_| keys.channel.is_none());
     let extra = [
         ("build_number", &keys.build_number),
         ("fn", &keys.file_name),
         ("md5", &keys.md5),
         ("sha256", &keys.sha256),
-        ("subdir", &subdir.cloned()),
+        ("subdir", &keys.subdir),
     ];
     let extra: Vec<String> = extra
         .iter()
@@ -123,11 +128,17 @@ fn render(name: &str, version: Option<String>, build: Option<String>, keys: &Key
 
 fn check(text: &str) -> Result<(), MatchSpecFault> {
     if text.is_empty() {
-        return Err(fault("a dependency is empty", "leave it out or write a package's name"));
+        return Err(fault(
+            "a dependency is empty",
+            "leave it out or write a package's name",
+        ));
     }
     if text.starts_with('-') {
         return Err(fault(
-            format!("{} starts with `-` and reads as an option", crate::error::quoted(text)),
+            format!(
+                "{} starts with `-` and reads as an option",
+                crate::error::quoted(text)
+            ),
             FORM,
         ));
     }
@@ -142,12 +153,19 @@ fn check(text: &str) -> Result<(), MatchSpecFault> {
     }
     if text.starts_with("sel(") {
         return Err(fault(
-            format!("{} is a selector of conda-build", crate::error::quoted(text)),
+            format!(
+                "{} is a selector of conda-build",
+                crate::error::quoted(text)
+            ),
             "list the packages of the platform that is built",
         ));
     }
     let address = text.contains("://") && !text.contains("::");
-    if address || text.ends_with(".conda") || text.ends_with(".tar.bz2") || text.starts_with(['/', '.']) {
+    if address
+        || text.ends_with(".conda")
+        || text.ends_with(".tar.bz2")
+        || text.starts_with(['/', '.'])
+    {
         return Err(fault(
             format!("{} names an archive", crate::error::quoted(text)),
             "name the package, and its channel as `channel::name`",
@@ -159,9 +177,14 @@ fn check(text: &str) -> Result<(), MatchSpecFault> {
 /// Cuts `[key=value,...]` off the end.
 fn brackets(text: &str) -> Result<(&str, Keys), MatchSpecFault> {
     let mut keys = Keys::default();
-    let Some(inner) = text.strip_suffix(']') else { return Ok((text, keys)) };
+    let Some(inner) = text.strip_suffix(']') else {
+        return Ok((text, keys));
+    };
     let Some((front, inner)) = inner.split_once('[') else {
-        return Err(fault(format!("{} has `]` without `[`", crate::error::quoted(text)), FORM));
+        return Err(fault(
+            format!("{} has `]` without `[`", crate::error::quoted(text)),
+            FORM,
+        ));
     };
     for (key, value) in pairs(inner)? {
         let slot = match key.as_str() {
@@ -178,20 +201,29 @@ fn brackets(text: &str) -> Result<(&str, Keys), MatchSpecFault> {
             "fn" => &mut keys.file_name,
             other => {
                 return Err(fault(
-                    format!("the key {} of a dependency is not supported", crate::error::quoted(other)),
+                    format!(
+                        "the key {} of a dependency is not supported",
+                        crate::error::quoted(other)
+                    ),
                     "use version, build, build_number, channel, subdir, md5, sha256 or fn",
                 ));
             }
         };
         if slot.replace(value).is_some() {
-            return Err(fault(format!("the key `{key}` is there twice"), "keep one of them"));
+            return Err(fault(
+                format!("the key `{key}` is there twice"),
+                "keep one of them",
+            ));
         }
     }
     for (name, value, digits) in [("md5", &mut keys.md5, 32), ("sha256", &mut keys.sha256, 64)] {
         if let Some(value) = value {
             value.make_ascii_lowercase();
             if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(fault(format!("`{name}` has not {digits} hex digits"), "correct it"));
+                return Err(fault(
+                    format!("`{name}` has not {digits} hex digits"),
+                    "correct it",
+                ));
             }
         }
     }
@@ -211,7 +243,10 @@ fn build_number(text: &str) -> Result<String, MatchSpecFault> {
     let digits = text.trim_start_matches(['<', '>', '=', '!']);
     let operator = text[..text.len() - digits.len()].trim();
     let number: u64 = digits.trim().parse().map_err(|_| {
-        fault(format!("{} is no build number", crate::error::quoted(text)), "write it as `3` or `>=3`")
+        fault(
+            format!("{} is no build number", crate::error::quoted(text)),
+            "write it as `3` or `>=3`",
+        )
     })?;
     match operator {
         "" | "=" | "==" => Ok(number.to_string()),
@@ -236,9 +271,9 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, MatchSpecFault> {
         };
         let after = after.trim_start();
         let (value, tail) = match after.chars().next().filter(|c| *c == '\'' || *c == '"') {
-            Some(quote) => after[1..].split_once(quote).ok_or_else(|| {
-                fault("a quote in brackets has no end", "close it")
-            })?,
+            Some(quote) => after[1..]
+                .split_once(quote)
+                .ok_or_else(|| fault("a quote in brackets has no end", "close it"))?,
             None => {
                 let end = after.find([',', ' ']).unwrap_or(after.len());
                 after.split_at(end)
@@ -252,7 +287,14 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, MatchSpecFault> {
 
 fn split_channel(text: &str, keys: &mut Keys) -> Result<(), MatchSpecFault> {
     const SUBDIRS: [&str; 8] = [
-        "noarch", "linux-64", "linux-aarch64", "linux-32", "linux-ppc64le", "osx-64", "osx-arm64", "win-64",
+        "noarch",
+        "linux-64",
+        "linux-aarch64",
+        "linux-32",
+        "linux-ppc64le",
+        "osx-64",
+        "osx-arm64",
+        "win-64",
     ];
     let (channel, subdir) = match text.rsplit_once('/') {
         Some((channel, subdir)) if SUBDIRS.contains(&subdir) => (channel, Some(subdir)),
@@ -273,18 +315,33 @@ fn split_channel(text: &str, keys: &mut Keys) -> Result<(), MatchSpecFault> {
 fn package_name(text: &str) -> Result<String, MatchSpecFault> {
     let name = text.trim().to_ascii_lowercase();
     let valid = !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     if valid {
         return Ok(name);
     }
-    Err(fault(format!("{} is no name of a conda package", crate::error::quoted(text)), FORM))
+    Err(fault(
+        format!(
+            "{} is no name of a conda package",
+            crate::error::quoted(text)
+        ),
+        FORM,
+    ))
 }
 
 fn check_word(what: &str, text: &str, also: &str) -> Result<(), MatchSpecFault> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c)) {
+    if !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    {
         return Ok(());
     }
-    Err(fault(format!("{} is no {what}", crate::error::quoted(text)), FORM))
+    Err(fault(
+        format!("{} is no {what}", crate::error::quoted(text)),
+        FORM,
+    ))
 }
 
 /// The two places where version or build may stand must agree.
@@ -294,9 +351,10 @@ fn pick(
     keyed: Option<String>,
 ) -> Result<Option<String>, MatchSpecFault> {
     match (positional, keyed) {
-        (Some(_), Some(_)) => {
-            Err(fault(format!("a dependency has two {what}s"), "keep one of them"))
-        }
+        (Some(_), Some(_)) => Err(fault(
+            format!("a dependency has two {what}s"),
+            "keep one of them",
+        )),
         (positional, keyed) => Ok(positional.or(keyed)),
     }
 }
@@ -312,7 +370,10 @@ fn version_and_build(text: &str) -> Result<(Option<String>, Option<String>), Mat
     let first = words.next().unwrap_or_default().to_owned();
     let second = words.next().map(str::to_owned);
     if words.next().is_some() {
-        return Err(fault(format!("{} has too many parts", crate::error::quoted(&text)), FORM));
+        return Err(fault(
+            format!("{} has too many parts", crate::error::quoted(&text)),
+            FORM,
+        ));
     }
     let (version, build) = match second {
         Some(build) => (first, Some(build)),
@@ -325,7 +386,9 @@ fn version_and_build(text: &str) -> Result<(Option<String>, Option<String>), Mat
     let version = match version.strip_prefix('=') {
         Some(rest) if rest.starts_with('=') => version,
         Some("") => return Err(fault("a dependency ends with `=`", FORM)),
-        Some(rest) if simple(rest) && build.is_none() && !rest.ends_with('*') => format!("{rest}.*"),
+        Some(rest) if simple(rest) && build.is_none() && !rest.ends_with('*') => {
+            format!("{rest}.*")
+        }
         Some(rest) if simple(rest) => rest.to_owned(),
         _ => version,
     };
@@ -356,7 +419,9 @@ fn tightened(text: &str) -> String {
 fn build_split(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     (1..bytes.len().saturating_sub(1)).rev().find(|&at| {
-        bytes[at] == b'=' && !b"=!|,<>~".contains(&bytes[at - 1]) && bytes[at + 1] != b'='
+        bytes[at] == b'='
+            && !b"=!|,<>~".contains(&bytes[at - 1])
+            && bytes[at + 1] != b'='
             && !text[at + 1..].contains([',', '|', '<', '>', '~'])
     })
 }
@@ -368,7 +433,9 @@ mod tests {
     use super::*;
 
     fn canonical(text: &str) -> String {
-        MatchSpec::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}")).text
+        MatchSpec::parse(text)
+            .unwrap_or_else(|fault| panic!("{text}: {fault:?}"))
+            .text
     }
 
     #[rstest]
@@ -395,8 +462,15 @@ mod tests {
     #[case("numpy[version='>=1.2', build=py*]", "numpy >=1.2 py*")]
     #[case("numpy[build=py*]", "numpy * py*")]
     #[case("conda-forge::numpy", "conda-forge::numpy")]
-    #[case("conda-forge/linux-64::numpy=1", "conda-forge/linux-64::numpy 1.*")]
+    #[case(
+        "conda-forge/linux-64::numpy=1",
+        "conda-forge::numpy 1.*[subdir=\"linux-64\"]"
+    )]
     #[case("numpy[channel=conda-forge]", "conda-forge::numpy")]
+    #[case(
+        "numpy[channel=conda-forge,subdir=linux-64]",
+        "conda-forge::numpy[subdir=\"linux-64\"]"
+    )]
     #[case("numpy >=1.8.*", "numpy >=1.8")]
     #[case("numpy!=1.8.*", "numpy !=1.8.*")]
     #[case("numpy~=1.8.0", "numpy ~=1.8.0")]
@@ -409,7 +483,11 @@ mod tests {
     #[case("tzdata=2023c=h04d1e81_0", "tzdata ==2023c h04d1e81_0")]
     fn spellings_have_one_canonical_text(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(canonical(text), expected);
-        assert_eq!(canonical(expected), expected, "the canonical text is canonical");
+        assert_eq!(
+            canonical(expected),
+            expected,
+            "the canonical text is canonical"
+        );
     }
 
     #[rstest]

@@ -44,7 +44,7 @@ pub struct InlineCredential {
 pub enum CredentialTarget {
     /// A container registry, by host.
     Registry(String),
-    /// A package index or a page of links.
+    /// A package index or a page of links, by its address.
     Index(String),
     /// A conda channel.
     Channel(String),
@@ -61,7 +61,7 @@ pub enum CredentialForm {
     Basic,
     /// conda's `/t/<token>/` in the path.
     PathToken,
-    /// The whole query of a signed address.
+    /// Parameters to add to the query of the address.
     Query,
     /// A token by itself.
     Token,

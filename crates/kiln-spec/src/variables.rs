@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::document::{Node, Scalar, Value};
 use crate::error::{Findings, Place, quoted};
 
-/// Reads variables; numbers and booleans are taken as they are written, `null` as empty.
+/// Reads variables; numbers are taken as they are written. What YAML reads as a boolean or as nothing has no one
+/// text (conda writes `True` and `None`), and is refused.
 pub(crate) fn read(
     node: &Node,
     place: Place<'_>,
@@ -18,14 +19,21 @@ pub(crate) fn read(
     let Some(entries) = node.map() else {
         findings.error(
             place,
-            format!("{} stands where a map of variables is expected", node.kind()),
+            format!(
+                "{} stands where a map of variables is expected",
+                node.kind()
+            ),
             "write `NAME: value` for each",
         );
         return variables;
     };
     for entry in entries {
         let field = format!("{}.{}", place.field, entry.key);
-        let place = Place { line: entry.line, field: &field, ..place };
+        let place = Place {
+            line: entry.line,
+            field: &field,
+            ..place
+        };
         if !is_name(&entry.key) {
             findings.error(
                 place,
@@ -35,16 +43,22 @@ pub(crate) fn read(
             continue;
         }
         match &entry.value.value {
-            Value::Scalar(text, Scalar::Text | Scalar::Number | Scalar::Bool) => {
-                if text.contains('\0') {
-                    findings.error(place, "the value has a NUL character", "remove it");
+            Value::Scalar(text, Scalar::Text | Scalar::Number) => {
+                if text.chars().any(|c| c.is_control() && c != '\t') {
+                    findings.error(
+                        place,
+                        "the value has a line break or another control character",
+                        "remove it: an image's variable is one line",
+                    );
                     continue;
                 }
                 variables.insert(entry.key.clone(), text.clone());
             }
-            Value::Scalar(_, Scalar::Null) => {
-                variables.insert(entry.key.clone(), String::new());
-            }
+            Value::Scalar(..) => findings.error(
+                place,
+                format!("{} stands where a text is expected", entry.value.kind()),
+                "write the value in quotes",
+            ),
             _ => findings.error(
                 place,
                 format!("{} stands where a text is expected", entry.value.kind()),
@@ -60,5 +74,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }

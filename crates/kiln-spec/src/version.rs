@@ -17,14 +17,17 @@ enum Constraint {
 }
 
 /// Operators, longest first.
-const OPERATORS: [&str; 8] = ["===", "==", "!=", ">=", "<=", "~=", ">", "<"];
+const OPERATORS: [&str; 7] = ["==", "!=", ">=", "<=", "~=", ">", "<"];
 
 /// The canonical text of a version constraint; `*` is any version.
 pub(crate) fn canonical(text: &str) -> Result<String, VersionFault> {
     let mut parser = Parser { text, depth: 0 };
     let constraint = parser.or()?;
     if !parser.text.is_empty() {
-        return Err(VersionFault(format!("{} is no version", crate::error::quoted(text))));
+        return Err(VersionFault(format!(
+            "{} is no version",
+            crate::error::quoted(text)
+        )));
     }
     Ok(render(&constraint, false))
 }
@@ -70,7 +73,9 @@ impl Parser<'_> {
         if let Some(rest) = self.text.strip_prefix('(') {
             self.depth += 1;
             if self.depth > 16 {
-                return Err(VersionFault("a version constraint is nested too deep".into()));
+                return Err(VersionFault(
+                    "a version constraint is nested too deep".into(),
+                ));
             }
             self.text = rest;
             let inner = self.or()?;
@@ -81,7 +86,10 @@ impl Parser<'_> {
                 .ok_or_else(|| VersionFault("a parenthesis of a version has no end".into()))?;
             return Ok(inner);
         }
-        let end = self.text.find([',', '|', ')', '(']).unwrap_or(self.text.len());
+        let end = self
+            .text
+            .find([',', '|', ')', '('])
+            .unwrap_or(self.text.len());
         let (text, rest) = self.text.split_at(end);
         self.text = rest;
         term(text)
@@ -103,19 +111,33 @@ fn joined(
     }
     flat.sort();
     flat.dedup();
-    if flat.len() == 1 { flat.remove(0) } else { join(flat) }
+    if flat.len() == 1 {
+        flat.remove(0)
+    } else {
+        join(flat)
+    }
 }
 
 fn render(constraint: &Constraint, inside_and: bool) -> String {
     match constraint {
         Constraint::Any => "*".to_owned(),
         Constraint::Term(text) => text.clone(),
-        Constraint::And(parts) => {
-            parts.iter().map(|part| render(part, true)).collect::<Vec<_>>().join(",")
-        }
+        Constraint::And(parts) => parts
+            .iter()
+            .map(|part| render(part, true))
+            .collect::<Vec<_>>()
+            .join(","),
         Constraint::Or(parts) => {
-            let text = parts.iter().map(|part| render(part, false)).collect::<Vec<_>>().join("|");
-            if inside_and { format!("({text})") } else { text }
+            let text = parts
+                .iter()
+                .map(|part| render(part, false))
+                .collect::<Vec<_>>()
+                .join("|");
+            if inside_and {
+                format!("({text})")
+            } else {
+                text
+            }
         }
     }
 }
@@ -125,11 +147,10 @@ fn term(text: &str) -> Result<Constraint, VersionFault> {
     if text == "*" || text == "=*" || text == "==*" {
         return Ok(Constraint::Any);
     }
-    // A pattern of conda's `^...$` form or with inner globs is taken as it is written.
-    if text.len() > 2 && text.starts_with('^') && text.ends_with('$') {
-        return Ok(Constraint::Term(text.to_owned()));
-    }
-    let operator = OPERATORS.iter().find(|operator| text.starts_with(**operator)).copied();
+    let operator = OPERATORS
+        .iter()
+        .find(|operator| text.starts_with(**operator))
+        .copied();
     let (operator, version) = match operator {
         Some(operator) => (operator, text[operator.len()..].trim()),
         None => match text.strip_prefix('=') {
@@ -138,15 +159,15 @@ fn term(text: &str) -> Result<Constraint, VersionFault> {
         },
     };
     let version = version.to_ascii_lowercase();
-    let glob = version.strip_suffix(".*").or_else(|| version.strip_suffix('*'));
+    let glob = version
+        .strip_suffix(".*")
+        .or_else(|| version.strip_suffix('*'));
     let body = glob.unwrap_or(&version);
     if body.contains('*') {
-        let valid = operator.is_empty() || operator == "==";
-        return if valid && valid_version(&body.replace('*', "0")) {
-            Ok(Constraint::Term(version.clone()))
-        } else {
-            Err(bad())
-        };
+        return Err(VersionFault(format!(
+            "{} has a `*` inside, which kiln's solver can't match",
+            crate::error::quoted(text)
+        )));
     }
     if !valid_version(body) {
         return Err(bad());
@@ -155,10 +176,10 @@ fn term(text: &str) -> Result<Constraint, VersionFault> {
     let whole = normal(body, true);
     Ok(Constraint::Term(match (operator, glob.is_some()) {
         ("" | "==" | "=", true) | ("=", false) => format!("{fuzzy}.*"),
-        ("" | "==" | "===", false) => format!("=={whole}"),
+        ("" | "==", false) => format!("=={whole}"),
         ("!=", true) => format!("!={fuzzy}.*"),
-        ("~=", _) => format!("~={fuzzy}"),
-        ("===", true) => return Err(bad()),
+        ("~=", true) => return Err(bad()),
+        ("~=", false) => format!("~={fuzzy}"),
         // conda ignores the wildcard behind an order.
         (operator, _) => format!("{operator}{whole}"),
     }))
@@ -171,35 +192,50 @@ fn valid_version(text: &str) -> bool {
         None => (text, None),
     };
     let public = match public.split_once('!') {
-        Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()) => rest,
+        Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()) => {
+            rest
+        }
         Some(_) => return false,
         None => public,
     };
-    let word = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    // A last `_` belongs to its part: `1.0.1_` is older than `1.0.1a`.
+    let word = |text: &str| {
+        text.strip_suffix('_')
+            .unwrap_or(text)
+            .split(['.', '_', '-'])
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
     };
     word(public) && local.is_none_or(word)
 }
 
-/// Lower case, no leading zeros in numbers, `-` as `_`; `whole` also drops trailing `.0` parts.
+/// One separator and no leading zeros in numbers; `whole` also drops trailing `.0` parts.
 fn normal(version: &str, whole: bool) -> String {
-    let version = version.replace('-', "_");
     let (public, local) = match version.split_once('+') {
         Some((public, local)) => (public, Some(local)),
-        None => (version.as_str(), None),
+        None => (version, None),
     };
-    let mut public = without_leading_zeros(public);
+    let mut public = parts_text(public);
     if whole {
         while let Some(shorter) = public.strip_suffix(".0") {
             public.truncate(shorter.len());
         }
     }
-    let public = public.strip_prefix("0!").map_or(public.clone(), str::to_owned);
+    let public = public
+        .strip_prefix("0!")
+        .map_or(public.clone(), str::to_owned);
     match local {
-        Some(local) => format!("{public}+{}", without_leading_zeros(local)),
+        Some(local) => format!("{public}+{}", parts_text(local)),
         None => public,
     }
+}
+
+/// `.`, `_` and `-` all separate parts; a last `_` belongs to its part.
+fn parts_text(text: &str) -> String {
+    let (text, end) = match text.strip_suffix('_') {
+        Some(text) => (text, "_"),
+        None => (text, ""),
+    };
+    without_leading_zeros(&text.replace(['_', '-'], ".")) + end
 }
 
 fn without_leading_zeros(text: &str) -> String {
@@ -241,8 +277,12 @@ mod tests {
     #[case("*|1.2", "*")]
     #[case("2020.01.05", "==2020.1.5")]
     #[case("1.2.0rc1", "==1.2.0rc1")]
-    #[case("1-2", "==1_2")]
-    #[case("1.2.*.3", "1.2.*.3")]
+    #[case("1-2", "==1.2")]
+    #[case("1.1_3", "==1.1.3")]
+    #[case("1.0.1_", "==1.0.1_")]
+    #[case("1.1_0", "==1.1")]
+    #[case("==1.2.*,>=0a0", "1.2.*,>=0a0")]
+    #[case(">=0a0,==1.2.*", "1.2.*,>=0a0")]
     fn constraints_have_one_canonical_text(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(canonical(text).unwrap(), expected);
         assert_eq!(canonical(expected).unwrap(), expected);
@@ -250,11 +290,29 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused() {
-        for text in ["", ">=", ",", "1,", "(1", "1)", "a b", "1!", "x!1", "1..", "=>1", "$", &"(".repeat(99)] {
-            // `1..` is odd but conda's grammar lets it pass as a part without digits.
-            if text != "1.." {
-                assert!(canonical(text).is_err(), "{text}");
-            }
+        for text in [
+            "",
+            ">=",
+            ",",
+            "1,",
+            "(1",
+            "1)",
+            "a b",
+            "1!",
+            "x!1",
+            "1..",
+            "1..2",
+            "_1",
+            "1__",
+            "=>1",
+            "$",
+            "===1",
+            "1.*.3",
+            "^1.*$",
+            "~=1.*",
+            &"(".repeat(99),
+        ] {
+            assert!(canonical(text).is_err(), "{text}");
         }
     }
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use kiln_spec::{Input, Overrides, parse};
 
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut entries: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -40,12 +43,21 @@ fn every_file_of_the_corpus_parses_or_is_refused_with_a_reason() {
         let bytes = std::fs::read(path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         let began = std::time::Instant::now();
-        let input =
-            Input { file_name: name, bytes: &bytes, kind: None, files: &supplied, overrides: &overrides };
+        let input = Input {
+            file_name: name,
+            bytes: &bytes,
+            kind: None,
+            files: &supplied,
+            overrides: &overrides,
+        };
         match parse(&input) {
             Ok(parsed_file) => {
                 parsed += 1;
-                println!("ok      {name} {} {}", parsed_file.kind, parsed_file.definition.spec_hash().short());
+                println!(
+                    "ok      {name} {} {}",
+                    parsed_file.kind,
+                    parsed_file.definition.spec_hash().short()
+                );
             }
             Err(errors) => {
                 refused += 1;
@@ -54,7 +66,11 @@ fn every_file_of_the_corpus_parses_or_is_refused_with_a_reason() {
                 println!("refused {text}");
             }
         }
-        assert!(began.elapsed().as_millis() < 2000, "{name} took {:?}", began.elapsed());
+        assert!(
+            began.elapsed().as_millis() < 2000,
+            "{name} took {:?}",
+            began.elapsed()
+        );
     }
     println!("{parsed} parsed, {refused} refused, of {}", found.len());
     assert!(parsed > refused);

@@ -22,39 +22,102 @@ pub(super) struct Docker {
 
 /// Reads the section; without one the defaults count.
 pub(super) fn read(environment: &Section<'_>, reading: &mut Reading<'_>) -> Docker {
-    let no_place = Place { file: reading.input.file_name, line: environment.line(), field: "docker" };
+    let no_place = Place {
+        file: reading.input.file_name,
+        line: environment.line(),
+        field: "docker",
+    };
     let Some(entry) = environment.get("docker") else {
-        let base = match reading.base_override() {
-            Some(base) => base,
-            None => Base::Default(reading.default_base()),
+        let gpu = reading.input.overrides.gpu;
+        let base = reading
+            .base_override(gpu)
+            .unwrap_or_else(|| base::default(gpu));
+        return Docker {
+            base,
+            platform: reading.platform(None, no_place),
         };
-        return Docker { base, platform: reading.platform(None, no_place) };
     };
     let section = Section::of(&entry.value, "docker", reading);
     section.only(
         &[
-            "enabled", "baseImage", "baseDockerfile", "buildContext", "sharedVolumes", "shmSize",
-            "arguments", "baseImageRegistry", "platform", "gpuSupport",
+            "enabled",
+            "baseImage",
+            "baseDockerfile",
+            "buildContext",
+            "sharedVolumes",
+            "shmSize",
+            "arguments",
+            "baseImageRegistry",
+            "platform",
+            "gpuSupport",
         ],
         reading,
     );
+    deprecated(&section, reading);
     let platform = platform(&section, reading);
     let registry = registry(&section, reading);
     let base = base(&section, registry, reading);
     Docker { base, platform }
 }
 
+/// Warns of run-time settings that differ from the SDK's defaults; they change no image.
+fn deprecated(section: &Section<'_>, reading: &mut Reading<'_>) {
+    let set = [
+        ("enabled", section.flag("enabled", reading)),
+        (
+            "sharedVolumes",
+            section.get("sharedVolumes").is_some() && !section.flag("sharedVolumes", reading),
+        ),
+        (
+            "shmSize",
+            section
+                .text("shmSize", reading)
+                .is_some_and(|size| size != "2g"),
+        ),
+        ("arguments", !section.list("arguments", reading).is_empty()),
+    ];
+    for (field, set) in set {
+        if set {
+            section.warn(
+                reading,
+                section.line(),
+                field,
+                "a setting of the run stands in the environment, and is ignored",
+                "give it to the run",
+            );
+        }
+    }
+}
+
 fn platform(section: &Section<'_>, reading: &mut Reading<'_>) -> String {
     let Some(entry) = section.get("platform") else {
-        let place = Place { file: reading.input.file_name, line: section.line(), field: "docker.platform" };
+        let place = Place {
+            file: reading.input.file_name,
+            line: section.line(),
+            field: "docker.platform",
+        };
         return reading.platform(None, place);
     };
     let platform = Section::of(&entry.value, "docker.platform", reading);
-    let os = platform.text("os", reading).unwrap_or("linux").to_ascii_lowercase();
-    let architecture = platform.text("architecture", reading).unwrap_or("amd64").to_ascii_lowercase();
+    let os = platform
+        .text("os", reading)
+        .unwrap_or("linux")
+        .to_ascii_lowercase();
+    let architecture = platform
+        .text("architecture", reading)
+        .unwrap_or("amd64")
+        .to_ascii_lowercase();
     let text = format!("{os}/{architecture}");
-    let text = if text == "/" { DEFAULT_PLATFORM.to_owned() } else { text };
-    let place = Place { file: reading.input.file_name, line: entry.line, field: "docker.platform" };
+    let text = if text == "/" {
+        DEFAULT_PLATFORM.to_owned()
+    } else {
+        text
+    };
+    let place = Place {
+        file: reading.input.file_name,
+        line: entry.line,
+        field: "docker.platform",
+    };
     reading.platform(Some(&text), place)
 }
 
@@ -62,10 +125,16 @@ fn platform(section: &Section<'_>, reading: &mut Reading<'_>) -> String {
 fn registry(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Registry> {
     let entry = section.get("baseImageRegistry")?;
     if let Value::Scalar(address, _) = &entry.value.value {
-        return Some(Registry { address: Some(address.clone()), user: None });
+        return Some(Registry {
+            address: Some(address.clone()),
+            user: None,
+        });
     }
     let registry = Section::of(&entry.value, "docker.baseImageRegistry", reading);
-    registry.only(&["address", "username", "password", "registryIdentity"], reading);
+    registry.only(
+        &["address", "username", "password", "registryIdentity"],
+        reading,
+    );
     let address = registry.text("address", reading).map(str::to_owned);
     let username = registry.text("username", reading);
     let password = registry.text("password", reading);
@@ -118,18 +187,16 @@ struct Registry {
     user: Option<(String, Secret)>,
 }
 
-fn base(
-    section: &Section<'_>,
-    registry: Option<Registry>,
-    reading: &mut Reading<'_>,
-) -> Base {
+fn base(section: &Section<'_>, registry: Option<Registry>, reading: &mut Reading<'_>) -> Base {
     let image = section.text("baseImage", reading);
     let mut dockerfile = section.text("baseDockerfile", reading).map(str::to_owned);
     let context = section.get("buildContext");
     if image.is_none() && dockerfile.is_none() && context.is_none() {
         dockerfile = reading.input.files.get(SAVED_DOCKERFILE).cloned();
     }
-    let given = usize::from(image.is_some()) + usize::from(dockerfile.is_some()) + usize::from(context.is_some());
+    let given = usize::from(image.is_some())
+        + usize::from(dockerfile.is_some())
+        + usize::from(context.is_some());
     if given > 1 {
         section.error(
             reading,
@@ -140,8 +207,25 @@ fn base(
         );
     }
     let gpu = section.flag("gpuSupport", reading) || reading.input.overrides.gpu;
-    if let Some(base) = reading.base_override() {
-        return base;
+    if dockerfile.is_some() || context.is_some() {
+        if reading.input.overrides.base.is_some() {
+            section.error(
+                reading,
+                section.line(),
+                "",
+                "the environment builds its own base, and another one is asked for beside it",
+                "leave the base out of the request, or the Dockerfile out of the environment",
+            );
+        }
+        if gpu {
+            section.warn(
+                reading,
+                section.line(),
+                "",
+                "GPU support is asked for, and the environment builds its own base",
+                "check that it has CUDA",
+            );
+        }
     }
     if let Some(text) = dockerfile {
         return self::dockerfile(section, &text, reading);
@@ -149,14 +233,36 @@ fn base(
     if let Some(entry) = context {
         return build_context(&entry.value, reading);
     }
-    let default = Base::Default(if gpu { DefaultBase::Gpu } else { DefaultBase::Cpu });
-    let Some(image) = image else { return default };
-    let registry = registry.unwrap_or(Registry { address: None, user: None });
+    if let Some(base) = reading.base_override(gpu) {
+        return base;
+    }
+    let Some(image) = image else {
+        section.warn(
+            reading,
+            section.line(),
+            "baseImage",
+            "no base is named, and kiln's default is taken",
+            "name one",
+        );
+        return base::default(gpu);
+    };
+    let registry = registry.unwrap_or(Registry {
+        address: None,
+        user: None,
+    });
     let full = base::with_registry(image, registry.address.as_deref());
     let field = section.path("baseImage");
-    let place = Place { file: reading.input.file_name, line: section.line(), field: &field };
+    let place = Place {
+        file: reading.input.file_name,
+        line: section.line(),
+        field: &field,
+    };
     if let Some((username, secret)) = registry.user {
-        let host = full.split('/').next().filter(|_| base::names_host(&full)).unwrap_or("docker.io");
+        let host = full
+            .split('/')
+            .next()
+            .filter(|_| base::names_host(&full))
+            .unwrap_or("docker.io");
         reading.credentials.push(InlineCredential {
             target: CredentialTarget::Registry(host.to_owned()),
             form: CredentialForm::Basic,
@@ -164,26 +270,22 @@ fn base(
             secret,
         });
     }
-    let Some(reference) =
-        base::image(&full, place, &mut reading.findings, &mut reading.credentials)
-    else {
-        return default;
-    };
-    if gpu && base::is_sdk_cpu_default(&reference) {
-        return default;
-    }
-    if gpu {
-        reading.findings.warn(
-            place,
-            format!("GPU support is asked for, and the base image {} is kept", quoted(&reference)),
-            "check that it has CUDA, or leave the base out for the GPU default",
-        );
-    }
-    Base::Image(reference)
+    let reference = base::image(
+        &full,
+        place,
+        &mut reading.findings,
+        &mut reading.credentials,
+    );
+    reference.map_or(base::default(gpu), |reference| {
+        base::with_gpu(reference, gpu, place, &mut reading.findings)
+    })
 }
 
 fn dockerfile(section: &Section<'_>, text: &str, reading: &mut Reading<'_>) -> Base {
-    let text = text.replace("\r\n", "\n");
+    let text = text
+        .strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .replace("\r\n", "\n");
     if text.len() > DOCKERFILE_LIMIT_BYTES {
         section.error(
             reading,
@@ -208,9 +310,14 @@ fn dockerfile(section: &Section<'_>, text: &str, reading: &mut Reading<'_>) -> B
 fn build_context(node: &crate::document::Node, reading: &mut Reading<'_>) -> Base {
     let context = Section::of(node, "docker.buildContext", reading);
     context.only(&["locationType", "location", "dockerfilePath"], reading);
-    let kind = context.text("locationType", reading).unwrap_or_default().to_ascii_lowercase();
+    let kind = context
+        .text("locationType", reading)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let location = context.text("location", reading);
-    let path = context.text("dockerfilePath", reading).unwrap_or("Dockerfile");
+    let path = context
+        .text("dockerfilePath", reading)
+        .unwrap_or("Dockerfile");
     let plain = !path.starts_with('/')
         && !path.contains(['\\', '\n'])
         && path.split('/').all(|part| part != "..");
@@ -223,22 +330,53 @@ fn build_context(node: &crate::document::Node, reading: &mut Reading<'_>) -> Bas
             "write a path inside the context",
         );
     }
-    let dockerfile_path = path.split('/').filter(|p| !p.is_empty() && *p != ".").collect::<Vec<_>>().join("/");
+    let dockerfile_path = path
+        .split('/')
+        .filter(|p| !p.is_empty() && *p != ".")
+        .collect::<Vec<_>>()
+        .join("/");
     let Some(location) = location else {
-        context.error(reading, node.line, "location", "the context has no location", "give its address");
+        context.error(
+            reading,
+            node.line,
+            "location",
+            "the context has no location",
+            "give its address",
+        );
         return Base::Default(DefaultBase::Cpu);
     };
-    let place =
-        Place { file: reading.input.file_name, line: node.line, field: "docker.buildContext.location" };
-    let location =
-        base::context_location(location, place, &mut reading.findings, &mut reading.credentials);
-    let Some(location) = location else { return Base::Default(DefaultBase::Cpu) };
+    let place = Place {
+        file: reading.input.file_name,
+        line: node.line,
+        field: "docker.buildContext.location",
+    };
+    let location = base::context_location(
+        location,
+        place,
+        &mut reading.findings,
+        &mut reading.credentials,
+    );
+    let Some(location) = location else {
+        return Base::Default(DefaultBase::Cpu);
+    };
     match kind.as_str() {
-        "git" => Base::Git { location, dockerfile_path },
-        "storageaccount" => Base::Context { location, dockerfile_path },
+        "git" => Base::Git {
+            location,
+            dockerfile_path,
+        },
+        "storageaccount" => Base::Context {
+            location,
+            dockerfile_path,
+        },
         other => {
             let reason = format!("{} is no type of location", quoted(other));
-            context.error(reading, node.line, "locationType", &reason, "use `git` or `storageAccount`");
+            context.error(
+                reading,
+                node.line,
+                "locationType",
+                &reason,
+                "use `git` or `storageAccount`",
+            );
             Base::Default(DefaultBase::Cpu)
         }
     }

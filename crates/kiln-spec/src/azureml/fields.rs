@@ -1,5 +1,7 @@
 //! A map whose keys are the SDK's, in any letter case.
 
+use std::collections::HashSet;
+
 use crate::document::{Entry, Node, Scalar, Value};
 use crate::error::{Place, quoted};
 use crate::input::Reading;
@@ -28,9 +30,9 @@ impl<'n> Section<'n> {
                 "write it as the SDK does",
             );
         }
-        for (index, entry) in section.entries.iter().enumerate() {
-            let twice = section.entries[..index].iter().any(|e| e.key.eq_ignore_ascii_case(&entry.key));
-            if twice {
+        let mut seen = HashSet::with_capacity(section.entries.len());
+        for entry in section.entries {
+            if !seen.insert(entry.key.to_ascii_lowercase()) {
                 section.error(
                     reading,
                     entry.line,
@@ -57,7 +59,10 @@ impl<'n> Section<'n> {
 
     /// A field that is there and not null.
     pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
-        let entry = self.entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key))?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.key.eq_ignore_ascii_case(key))?;
         (!entry.value.is_null()).then_some(entry)
     }
 
@@ -70,16 +75,55 @@ impl<'n> Section<'n> {
                 None
             }
         };
-        let control = text.is_some_and(|text| text.chars().any(|c| c.is_control() && c != '\n'));
-        if control && !key.eq_ignore_ascii_case("baseDockerfile") {
-            self.error(reading, entry.line, key, "the text has a control character", "remove it");
-            return None;
+        if key != "baseDockerfile" {
+            if text.is_some_and(|text| text.chars().any(char::is_control)) {
+                self.error(
+                    reading,
+                    entry.line,
+                    key,
+                    "the text has a control character",
+                    "remove it",
+                );
+                return None;
+            }
+            if text.is_some_and(|text| text.contains("{{") || text.contains("{%")) {
+                self.error(
+                    reading,
+                    entry.line,
+                    key,
+                    "the text is an unfilled template",
+                    "write the value out",
+                );
+                return None;
+            }
         }
         text.filter(|text| !text.is_empty())
     }
 
+    /// A field that must be there.
+    pub(super) fn required(&self, key: &str, reading: &mut Reading<'_>) -> Option<&'n str> {
+        let text = self.text(key, reading);
+        if text.is_none()
+            && self
+                .get(key)
+                .is_none_or(|entry| entry.value.text() == Some(""))
+        {
+            let reason = format!("`{key}` is missing");
+            self.error(
+                reading,
+                self.line,
+                key,
+                &reason,
+                "write it, or leave the whole entry out",
+            );
+        }
+        text
+    }
+
     pub(super) fn flag(&self, key: &str, reading: &mut Reading<'_>) -> bool {
-        let Some(entry) = self.get(key) else { return false };
+        let Some(entry) = self.get(key) else {
+            return false;
+        };
         match &entry.value.value {
             Value::Scalar(text, Scalar::Bool) => text.eq_ignore_ascii_case("true"),
             _ => {
@@ -91,7 +135,9 @@ impl<'n> Section<'n> {
 
     /// Items of a list; nothing where there is none.
     pub(super) fn list(&self, key: &str, reading: &mut Reading<'_>) -> &'n [Node] {
-        let Some(entry) = self.get(key) else { return &[] };
+        let Some(entry) = self.get(key) else {
+            return &[];
+        };
         match &entry.value.value {
             Value::List(items) => items,
             _ => {
@@ -106,10 +152,17 @@ impl<'n> Section<'n> {
         for entry in self.entries {
             if !known.iter().any(|key| key.eq_ignore_ascii_case(&entry.key)) {
                 let field = self.path(&entry.key);
-                let place = Place { file: reading.input.file_name, line: entry.line, field: &field };
+                let place = Place {
+                    file: reading.input.file_name,
+                    line: entry.line,
+                    field: &field,
+                };
                 reading.findings.warn(
                     place,
-                    format!("the field {} is not one of an environment, and is ignored", quoted(&entry.key)),
+                    format!(
+                        "the field {} is not one of an environment, and is ignored",
+                        quoted(&entry.key)
+                    ),
                     "leave it out",
                 );
             }
@@ -125,7 +178,11 @@ impl<'n> Section<'n> {
         remedy: &str,
     ) {
         let field = self.path(field);
-        let place = Place { file: reading.input.file_name, line, field: &field };
+        let place = Place {
+            file: reading.input.file_name,
+            line,
+            field: &field,
+        };
         reading.findings.error(place, reason, remedy);
     }
 
@@ -138,7 +195,11 @@ impl<'n> Section<'n> {
         remedy: &str,
     ) {
         let field = self.path(field);
-        let place = Place { file: reading.input.file_name, line, field: &field };
+        let place = Place {
+            file: reading.input.file_name,
+            line,
+            field: &field,
+        };
         reading.findings.warn(place, reason, remedy);
     }
 

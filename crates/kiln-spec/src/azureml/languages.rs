@@ -18,15 +18,25 @@ pub(super) fn spark(environment: &Section<'_>, reading: &mut Reading<'_>) -> Opt
     let mut packages = Vec::new();
     for node in section.list("packages", reading) {
         let package = Section::of(node, "spark.packages", reading);
-        let mut part = |key: &str| package.text(key, reading).unwrap_or_default().to_owned();
+        let mut part = |key: &str| {
+            package
+                .required(key, reading)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let coordinate = format!("{}:{}:{}", part("group"), part("artifact"), part("version"));
         packages.push(coordinate);
     }
     packages.sort();
     packages.dedup();
-    let precache_packages = section.get("precachePackages").is_none() || section.flag("precachePackages", reading);
+    let precache_packages =
+        section.get("precachePackages").is_none() || section.flag("precachePackages", reading);
     let asked = !repositories.is_empty() || !packages.is_empty();
-    asked.then_some(Spark { repositories, packages, precache_packages })
+    asked.then_some(Spark {
+        repositories,
+        packages,
+        precache_packages,
+    })
 }
 
 /// The R section; one that asks for nothing is none.
@@ -35,8 +45,14 @@ pub(super) fn r(environment: &Section<'_>, reading: &mut Reading<'_>) -> Option<
     let section = Section::of(&entry.value, "r", reading);
     section.only(
         &[
-            "rVersion", "userManaged", "rscriptPath", "snapshotDate", "cranPackages", "githubPackages",
-            "customUrlPackages", "bioconductorPackages",
+            "rVersion",
+            "userManaged",
+            "rscriptPath",
+            "snapshotDate",
+            "cranPackages",
+            "githubPackages",
+            "customUrlPackages",
+            "bioconductorPackages",
         ],
         reading,
     );
@@ -51,6 +67,15 @@ pub(super) fn r(environment: &Section<'_>, reading: &mut Reading<'_>) -> Option<
     let mut text = |key: &str| section.text(key, reading).map(str::to_owned);
     let (r_version, rscript_path, snapshot_date) =
         (text("rVersion"), text("rscriptPath"), text("snapshotDate"));
+    if snapshot_date.as_deref().is_some_and(|date| !is_date(date)) {
+        section.error(
+            reading,
+            entry.line,
+            "snapshotDate",
+            "this is no date",
+            "write it as YYYY-MM-DD",
+        );
+    }
     let mut r = RSection {
         r_version,
         user_managed,
@@ -88,9 +113,12 @@ fn cran(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<String> {
     let mut packages = Vec::new();
     for node in section.list("cranPackages", reading) {
         let package = Section::of(node, "r.cranPackages", reading);
+        let mut text = package
+            .required("name", reading)
+            .unwrap_or_default()
+            .to_owned();
         let mut part = |key: &str| package.text(key, reading).map(str::to_owned);
-        let (name, version, repository) = (part("name"), part("version"), part("repository"));
-        let mut text = name.unwrap_or_default();
+        let (version, repository) = (part("version"), part("repository"));
         if let Some(version) = version {
             text = format!("{text}={version}");
         }
@@ -106,7 +134,10 @@ fn github(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<String> {
     let mut packages = Vec::new();
     for node in section.list("githubPackages", reading) {
         let package = Section::of(node, "r.githubPackages", reading);
-        let repository = package.text("repository", reading).unwrap_or_default().to_owned();
+        let repository = package
+            .required("repository", reading)
+            .unwrap_or_default()
+            .to_owned();
         if let Some(token) = package.text("authToken", reading) {
             reading.credentials.push(InlineCredential {
                 target: CredentialTarget::RPackage(repository.clone()),
@@ -129,7 +160,16 @@ fn texts(
 ) -> Vec<String> {
     let mut texts = Vec::new();
     for node in section.list(key, reading) {
-        match node.scalar() {
+        match node.text() {
+            Some(text) if text.chars().any(char::is_control) => {
+                section.error(
+                    reading,
+                    node.line,
+                    key,
+                    "the text has a control character",
+                    "remove it",
+                );
+            }
             Some(text) if addresses => texts.extend(clean(text, node, reading)),
             Some(text) => texts.push(text.to_owned()),
             None => {
@@ -141,6 +181,15 @@ fn texts(
     texts
 }
 
+/// `YYYY-MM-DD`; whether the day exists is for the snapshot's server to say.
+fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+}
+
 fn clean(text: &str, node: &Node, reading: &mut Reading<'_>) -> Option<String> {
     match address::web(text) {
         Ok(address) => {
@@ -149,7 +198,11 @@ fn clean(text: &str, node: &Node, reading: &mut Reading<'_>) -> Option<String> {
             Some(text)
         }
         Err((reason, remedy)) => {
-            let place = Place { file: reading.input.file_name, line: node.line, field: "" };
+            let place = Place {
+                file: reading.input.file_name,
+                line: node.line,
+                field: "",
+            };
             reading.findings.error(place, reason, remedy);
             None
         }

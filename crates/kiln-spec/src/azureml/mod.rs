@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::conda::{self, Context};
 use crate::definition::{Base, Conda, Definition, Pip, Python};
 use crate::document::{self, Node};
-use crate::error::Place;
+use crate::error::{Place, quoted};
 use crate::input::Reading;
 use crate::variables;
 use fields::Section;
@@ -20,6 +20,14 @@ const SAVED_CONDA_FILE: &str = "conda_dependencies.yml";
 /// A longer name is refused by the service.
 const NAME_LIMIT: usize = 255;
 
+/// Names that the service keeps for its curated environments begin with these.
+const RESERVED: [&str; 2] = ["AzureML", "Microsoft"];
+
+fn starts_with_any_case(text: &str, start: &str) -> bool {
+    text.get(..start.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
 /// Reads an environment.
 pub(crate) fn read(
     root: &Node,
@@ -28,19 +36,46 @@ pub(crate) fn read(
     let environment = Section::of(root, "", reading);
     environment.only(
         &[
-            "name", "version", "environmentVariables", "python", "docker", "spark", "databricks", "r",
-            "inferencingStackVersion", "assetId",
+            "name",
+            "version",
+            "environmentVariables",
+            "python",
+            "docker",
+            "spark",
+            "databricks",
+            "r",
+            "inferencingStackVersion",
+            "assetId",
         ],
         reading,
     );
     let name = environment.text("name", reading);
     if name.is_some_and(|name| name.chars().count() > NAME_LIMIT) {
-        environment.error(reading, root.line, "name", "the name is longer than 255 characters", "shorten it");
+        environment.error(
+            reading,
+            root.line,
+            "name",
+            "the name is longer than 255 characters",
+            "shorten it",
+        );
+    }
+    if name.is_some_and(|name| {
+        RESERVED
+            .iter()
+            .any(|start| starts_with_any_case(name, start))
+    }) {
+        environment.warn(
+            reading,
+            root.line,
+            "name",
+            "names that start with `AzureML` or `Microsoft` are those of curated environments",
+            "choose another name to register it",
+        );
     }
     let version = environment.text("version", reading);
     let docker = docker::read(&environment, reading);
-    let python = python(&environment, reading);
     let with_context = matches!(docker.base, Base::Git { .. } | Base::Context { .. });
+    let python = python(&environment, with_context, reading);
     let environment_variables = environment_variables(&environment, reading);
     let mut definition = Definition {
         platform: docker.platform,
@@ -60,7 +95,11 @@ pub(crate) fn read(
         definition.conda = None;
         definition.pip = None;
     }
-    (definition, name.map(str::to_owned), version.map(str::to_owned))
+    (
+        definition,
+        name.map(str::to_owned),
+        version.map(str::to_owned),
+    )
 }
 
 struct PythonSection {
@@ -74,28 +113,49 @@ struct File {
     pip: Option<Pip>,
 }
 
-fn python(environment: &Section<'_>, reading: &mut Reading<'_>) -> PythonSection {
-    let none = Python { user_managed: false, interpreter_path: None, base_conda_environment: None };
+fn python(
+    environment: &Section<'_>,
+    with_context: bool,
+    reading: &mut Reading<'_>,
+) -> PythonSection {
+    let none = Python {
+        user_managed: false,
+        interpreter_path: None,
+        base_conda_environment: None,
+    };
     let Some(entry) = environment.get("python") else {
-        environment.warn(
-            reading,
-            environment.line(),
-            "python",
-            "there is no python section: nothing is installed",
-            "add one with `condaDependencies`, or set `userManagedDependencies`",
-        );
-        return PythonSection { python: none, file: File { conda: None, pip: None } };
+        if !with_context {
+            environment.error(
+                reading,
+                environment.line(),
+                "python",
+                "there is no python section",
+                "add one with `condaDependencies`, or set `userManagedDependencies` in it",
+            );
+        }
+        return PythonSection {
+            python: none,
+            file: File {
+                conda: None,
+                pip: None,
+            },
+        };
     };
     let section = Section::of(&entry.value, "python", reading);
     section.only(
         &[
-            "userManagedDependencies", "interpreterPath", "condaDependenciesFile", "baseCondaEnvironment",
+            "userManagedDependencies",
+            "interpreterPath",
+            "condaDependenciesFile",
+            "baseCondaEnvironment",
             "condaDependencies",
         ],
         reading,
     );
     let user_managed = section.flag("userManagedDependencies", reading);
-    let interpreter = section.text("interpreterPath", reading).filter(|path| *path != "python");
+    let interpreter = section
+        .text("interpreterPath", reading)
+        .filter(|path| *path != "python");
     let base_environment = section.text("baseCondaEnvironment", reading);
     if base_environment.is_some() {
         section.warn(
@@ -109,40 +169,66 @@ fn python(environment: &Section<'_>, reading: &mut Reading<'_>) -> PythonSection
     let python = Python {
         user_managed,
         interpreter_path: interpreter.filter(|_| user_managed).map(str::to_owned),
-        base_conda_environment: base_environment.filter(|_| !user_managed).map(str::to_owned),
+        base_conda_environment: base_environment
+            .filter(|_| !user_managed)
+            .map(str::to_owned),
     };
     if user_managed {
-        return PythonSection { python, file: File { conda: None, pip: None } };
+        return PythonSection {
+            python,
+            file: File {
+                conda: None,
+                pip: None,
+            },
+        };
     }
-    let file = dependencies(&section, reading);
+    let file = dependencies(&section, with_context, reading);
     PythonSection { python, file }
 }
 
 /// The inline conda map, or the file of a saved folder.
-fn dependencies(section: &Section<'_>, reading: &mut Reading<'_>) -> File {
+fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading<'_>) -> File {
     let input = reading.input;
     let saved;
+    let named = section
+        .text("condaDependenciesFile", reading)
+        .unwrap_or(SAVED_CONDA_FILE);
     let (root, file, path) = if let Some(entry) = section.get("condaDependencies") {
         (&entry.value, input.file_name, "python.condaDependencies")
-    } else if let Some(text) = input.files.get(SAVED_CONDA_FILE) {
+    } else if let Some(text) = input.files.get(named) {
         match document::read_yaml(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             Ok(node) => saved = node,
             Err(error) => {
-                let place = Place { file: SAVED_CONDA_FILE, line: error.line, field: "" };
+                let place = Place {
+                    file: named,
+                    line: error.line,
+                    field: "",
+                };
                 reading.findings.error(place, error.reason, error.remedy);
-                return File { conda: None, pip: None };
+                return File {
+                    conda: None,
+                    pip: None,
+                };
             }
         }
-        (&saved, SAVED_CONDA_FILE, "")
+        (&saved, named, "")
     } else {
-        section.warn(
-            reading,
-            section.line(),
-            "condaDependencies",
-            "there are no conda dependencies: nothing is installed",
-            "add them, or set `userManagedDependencies`",
-        );
-        return File { conda: None, pip: None };
+        if !with_context {
+            section.error(
+                reading,
+                section.line(),
+                "condaDependencies",
+                &format!(
+                    "there are no conda dependencies, and no file {} was supplied",
+                    quoted(named)
+                ),
+                "add them, supply the file, or set `userManagedDependencies`",
+            );
+        }
+        return File {
+            conda: None,
+            pip: None,
+        };
     };
     if root.map().is_none() {
         section.error(
@@ -152,7 +238,10 @@ fn dependencies(section: &Section<'_>, reading: &mut Reading<'_>) -> File {
             "the conda dependencies are no map",
             "write them as a conda file has them",
         );
-        return File { conda: None, pip: None };
+        return File {
+            conda: None,
+            pip: None,
+        };
     }
     let found = conda::read(
         root,
@@ -165,14 +254,14 @@ fn dependencies(section: &Section<'_>, reading: &mut Reading<'_>) -> File {
         },
     );
     match found.pythons {
-        0 if found.conda.is_some() || found.pip.is_some() => section.warn(
+        0 => section.error(
             reading,
             root.line,
             "condaDependencies",
             "no python is among the dependencies",
             "add one, for example `python=3.11`",
         ),
-        0 | 1 => {}
+        1 => {}
         _ => section.error(
             reading,
             root.line,
@@ -181,16 +270,24 @@ fn dependencies(section: &Section<'_>, reading: &mut Reading<'_>) -> File {
             "keep one of them",
         ),
     }
-    File { conda: found.conda, pip: found.pip }
+    File {
+        conda: found.conda,
+        pip: found.pip,
+    }
 }
 
 fn environment_variables(
     environment: &Section<'_>,
     reading: &mut Reading<'_>,
 ) -> BTreeMap<String, String> {
-    let Some(entry) = environment.get("environmentVariables") else { return BTreeMap::new() };
-    let place =
-        Place { file: reading.input.file_name, line: entry.line, field: "environmentVariables" };
+    let Some(entry) = environment.get("environmentVariables") else {
+        return BTreeMap::new();
+    };
+    let place = Place {
+        file: reading.input.file_name,
+        line: entry.line,
+        field: "environmentVariables",
+    };
     variables::read(&entry.value, place, &mut reading.findings)
 }
 
@@ -215,8 +312,14 @@ fn refuse_beside_context(
     reading: &mut Reading<'_>,
 ) {
     let beside = [
-        ("environmentVariables", !definition.environment_variables.is_empty()),
-        ("python.condaDependencies", definition.conda.is_some() || definition.pip.is_some()),
+        (
+            "environmentVariables",
+            !definition.environment_variables.is_empty(),
+        ),
+        (
+            "python.condaDependencies",
+            definition.conda.is_some() || definition.pip.is_some(),
+        ),
         ("r", definition.r.is_some()),
         ("spark", definition.spark.is_some()),
     ];

@@ -1,15 +1,24 @@
 //! Strict JSON (RFC 8259) with lines; duplicate keys and depth over the limit are refused.
 
-use super::{DEPTH_LIMIT, Entry, NODE_LIMIT, Node, ReadError, Scalar, Value, check_duplicate};
+use super::{DEPTH_LIMIT, Entry, NODE_LIMIT, Node, ReadError, Scalar, Value, check_duplicates};
 
 /// Reads one JSON document.
 pub(crate) fn read(text: &str) -> Result<Node, ReadError> {
-    let mut reader = Reader { bytes: text.as_bytes(), text, at: 0, line: 1, nodes: 0 };
+    let mut reader = Reader {
+        bytes: text.as_bytes(),
+        text,
+        at: 0,
+        line: 1,
+        nodes: 0,
+    };
     reader.space();
     let node = reader.value(0)?;
     reader.space();
     if reader.at < reader.bytes.len() {
-        return Err(ReadError::syntax(reader.line, "there is more after the end of the JSON value"));
+        return Err(ReadError::syntax(
+            reader.line,
+            "there is more after the end of the JSON value",
+        ));
     }
     Ok(node)
 }
@@ -43,9 +52,16 @@ impl Reader<'_> {
     }
 
     fn unexpected(&self, wanted: &str) -> ReadError {
-        let reason = match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
+        let reason = match self
+            .text
+            .get(self.at..)
+            .and_then(|rest| rest.chars().next())
+        {
             None => format!("the JSON ends where {wanted} is expected"),
-            Some(found) => format!("`{}` stands where {wanted} is expected", found.escape_debug()),
+            Some(found) => format!(
+                "`{}` stands where {wanted} is expected",
+                found.escape_debug()
+            ),
         };
         ReadError::syntax(self.line, reason)
     }
@@ -88,12 +104,20 @@ impl Reader<'_> {
             while matches!(reader.peek(), Some(b'0'..=b'9')) {
                 reader.at += 1;
             }
-            if reader.at == from { Err(reader.unexpected("a digit")) } else { Ok(()) }
+            if reader.at == from {
+                Err(reader.unexpected("a digit"))
+            } else {
+                Ok(())
+            }
         };
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
-        if self.peek() == Some(b'0') { self.at += 1 } else { digits(self)? }
+        if self.peek() == Some(b'0') {
+            self.at += 1
+        } else {
+            digits(self)?
+        }
         if self.peek() == Some(b'.') {
             self.at += 1;
             digits(self)?;
@@ -105,7 +129,10 @@ impl Reader<'_> {
             }
             digits(self)?;
         }
-        Ok(Value::Scalar(self.text[start..self.at].to_owned(), Scalar::Number))
+        Ok(Value::Scalar(
+            self.text[start..self.at].to_owned(),
+            Scalar::Number,
+        ))
     }
 
     fn string(&mut self) -> Result<String, ReadError> {
@@ -113,7 +140,10 @@ impl Reader<'_> {
         let mut text = String::new();
         loop {
             let start = self.at;
-            while self.peek().is_some_and(|b| b != b'"' && b != b'\\' && b >= 0x20) {
+            while self
+                .peek()
+                .is_some_and(|b| b != b'"' && b != b'\\' && b >= 0x20)
+            {
                 self.at += 1;
             }
             text.push_str(&self.text[start..self.at]);
@@ -127,7 +157,10 @@ impl Reader<'_> {
                     text.push(self.escape()?);
                 }
                 Some(_) => {
-                    return Err(ReadError::syntax(self.line, "a control character stands in a string"));
+                    return Err(ReadError::syntax(
+                        self.line,
+                        "a control character stands in a string",
+                    ));
                 }
                 None => return Err(ReadError::syntax(self.line, "a string has no end")),
             }
@@ -161,7 +194,12 @@ impl Reader<'_> {
                 };
                 char::from_u32(code).ok_or_else(|| self.surrogate())?
             }
-            _ => return Err(ReadError::syntax(self.line, "a string has an unknown escape")),
+            _ => {
+                return Err(ReadError::syntax(
+                    self.line,
+                    "a string has an unknown escape",
+                ));
+            }
         })
     }
 
@@ -173,7 +211,8 @@ impl Reader<'_> {
         let digits = self.text.get(self.at..self.at + 4);
         let digits = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let unit = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let unit = unit.ok_or_else(|| ReadError::syntax(self.line, "`\\u` has no four hex digits"))?;
+        let unit =
+            unit.ok_or_else(|| ReadError::syntax(self.line, "`\\u` has no four hex digits"))?;
         self.at += 4;
         Ok(unit)
     }
@@ -213,7 +252,6 @@ impl Reader<'_> {
             self.space();
             let line = self.line;
             let key = self.string()?;
-            check_duplicate(&entries, &key, line)?;
             self.space();
             self.expect(b':')?;
             self.space();
@@ -224,6 +262,7 @@ impl Reader<'_> {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
+                    check_duplicates(&entries)?;
                     return Ok(Value::Map(entries));
                 }
                 _ => return Err(self.unexpected("`,` or `}`")),
@@ -238,9 +277,12 @@ mod tests {
 
     #[test]
     fn values_keep_their_lines_and_spelling() {
-        let node = read("{\n \"a\": [1.50,\n  \"x\\u00e9\\ud83d\\ude00\"],\n \"b\": null}").unwrap();
+        let node =
+            read("{\n \"a\": [1.50,\n  \"x\\u00e9\\ud83d\\ude00\"],\n \"b\": null}").unwrap();
         let list = &node.field("a").unwrap().value;
-        let Value::List(items) = &list.value else { panic!("a list") };
+        let Value::List(items) = &list.value else {
+            panic!("a list")
+        };
         assert_eq!(items[0].scalar(), Some("1.50"));
         assert_eq!((items[1].scalar(), items[1].line), (Some("xé😀"), 3));
         assert!(node.field("b").unwrap().value.is_null());
@@ -249,8 +291,21 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused_with_its_line() {
         for text in [
-            "", "{", "{\"a\":1,}", "[1,]", "01", "1.", "\"\\x\"", "\"\\ud800\"", "tru", "{} {}", "'a'",
-            "{\"a\":1,\n\"a\":2}", "\"\n\"", "-", "[1 2]",
+            "",
+            "{",
+            "{\"a\":1,}",
+            "[1,]",
+            "01",
+            "1.",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "tru",
+            "{} {}",
+            "'a'",
+            "{\"a\":1,\n\"a\":2}",
+            "\"\n\"",
+            "-",
+            "[1 2]",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

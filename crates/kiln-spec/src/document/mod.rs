@@ -1,5 +1,7 @@
 //! YAML and JSON read into one tree that knows the line of everything.
 
+use std::collections::HashMap;
+
 mod json;
 mod yaml;
 
@@ -54,7 +56,11 @@ pub(crate) struct ReadError {
 
 impl ReadError {
     fn syntax(line: usize, reason: impl Into<String>) -> Self {
-        Self { line, reason: reason.into(), remedy: "correct the syntax" }
+        Self {
+            line,
+            reason: reason.into(),
+            remedy: "correct the syntax",
+        }
     }
 }
 
@@ -84,6 +90,14 @@ impl Node {
         }
     }
 
+    /// The text of a scalar that is a text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(text, Scalar::Text) => Some(text),
+            _ => None,
+        }
+    }
+
     pub(crate) fn map(&self) -> Option<&[Entry]> {
         match &self.value {
             Value::Map(entries) => Some(entries),
@@ -97,18 +111,20 @@ impl Node {
     }
 }
 
-/// Refuses a second field of the same name.
-fn check_duplicate(entries: &[Entry], key: &str, line: usize) -> Result<(), ReadError> {
-    match entries.iter().find(|entry| entry.key == key) {
-        None => Ok(()),
-        Some(first) => Err(ReadError {
-            line,
-            reason: format!(
-                "the key {} is there twice, first in line {}",
-                crate::error::quoted(key),
-                first.line
-            ),
-            remedy: "keep one of them",
-        }),
+/// Refuses a second field of the same name; maps are read whole before, so that many fields cost little.
+fn check_duplicates(entries: &[Entry]) -> Result<(), ReadError> {
+    let mut lines: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        if let Some(first) = lines.insert(&entry.key, entry.line) {
+            return Err(ReadError {
+                line: entry.line,
+                reason: format!(
+                    "the key {} is there twice, first in line {first}",
+                    crate::error::quoted(&entry.key)
+                ),
+                remedy: "keep one of them",
+            });
+        }
     }
+    Ok(())
 }

@@ -4,18 +4,24 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::{DEPTH_LIMIT, Entry, NODE_LIMIT, Node, ReadError, Scalar, Value, check_duplicate};
+use super::{DEPTH_LIMIT, Entry, NODE_LIMIT, Node, ReadError, Scalar, Value, check_duplicates};
 
 /// Reads a stream of one YAML document.
 pub(crate) fn read(text: &str) -> Result<Node, ReadError> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            ReadError::syntax(error.marker().line(), format!("this is no YAML: {}", error.info()))
+            ReadError::syntax(
+                error.marker().line(),
+                format!("this is no YAML: {}", error.info()),
+            )
         })?;
         builder.event(event, span.start.line())?;
     }
-    Ok(builder.root.unwrap_or(Node { line: 1, value: Value::Scalar(String::new(), Scalar::Null) }))
+    Ok(builder.root.unwrap_or(Node {
+        line: 1,
+        value: Value::Scalar(String::new(), Scalar::Null),
+    }))
 }
 
 /// A list or map that is not closed yet.
@@ -31,10 +37,17 @@ enum OpenKind {
     Map(Vec<Entry>, Option<(String, usize)>),
 }
 
+/// What an anchor names.
+struct Anchored {
+    node: Node,
+    nodes: usize,
+    depth: usize,
+}
+
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, Anchored>,
     nodes: usize,
     documents: usize,
     root: Option<Node>,
@@ -55,16 +68,27 @@ impl Builder {
                 Ok(())
             }
             Event::Alias(anchor) => {
-                let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
-                    ReadError::syntax(line, "an alias stands inside what it names")
-                })?;
-                self.count(size, line)?;
-                self.add(Node { line, ..node }, line)
+                let Some(anchored) = self.anchors.get(&anchor) else {
+                    return Err(ReadError::syntax(
+                        line,
+                        "an alias stands inside what it names",
+                    ));
+                };
+                let (nodes, depth) = (anchored.nodes, anchored.depth);
+                self.count(nodes, depth, line)?;
+                let node = Node {
+                    line,
+                    value: self.anchors[&anchor].node.value.clone(),
+                };
+                self.add(node, line)
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, line)?;
+                self.count(1, 0, line)?;
                 let scalar = resolve(&text, style, tag.as_deref(), line)?;
-                let node = Node { line, value: Value::Scalar(text.into_owned(), scalar) };
+                let node = Node {
+                    line,
+                    value: Value::Scalar(text.into_owned(), scalar),
+                };
                 self.remember(anchor, &node);
                 self.add(node, line)
             }
@@ -81,9 +105,10 @@ impl Builder {
         }
     }
 
-    fn count(&mut self, nodes: usize, line: usize) -> Result<(), ReadError> {
+    /// Counts nodes that come in below the open ones, `depth` levels deep.
+    fn count(&mut self, nodes: usize, depth: usize, line: usize) -> Result<(), ReadError> {
         self.nodes += nodes;
-        if self.nodes > NODE_LIMIT || self.open.len() > DEPTH_LIMIT {
+        if self.nodes > NODE_LIMIT || self.open.len() + depth > DEPTH_LIMIT {
             return Err(ReadError {
                 line,
                 reason: format!(
@@ -96,25 +121,41 @@ impl Builder {
     }
 
     fn begin(&mut self, anchor: usize, kind: OpenKind, line: usize) -> Result<(), ReadError> {
-        self.count(1, line)?;
+        self.count(1, 1, line)?;
         self.open.push(Open { line, anchor, kind });
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), ReadError> {
-        let Some(open) = self.open.pop() else { return Ok(()) };
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
         let value = match open.kind {
             OpenKind::List(items) => Value::List(items),
-            OpenKind::Map(entries, _) => Value::Map(entries),
+            OpenKind::Map(entries, _) => {
+                check_duplicates(&entries)?;
+                Value::Map(entries)
+            }
         };
-        let node = Node { line: open.line, value };
+        let node = Node {
+            line: open.line,
+            value,
+        };
         self.remember(open.anchor, &node);
         self.add(node, open.line)
     }
 
     fn remember(&mut self, anchor: usize, node: &Node) {
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), size(node)));
+            let (nodes, depth) = measure(node);
+            self.anchors.insert(
+                anchor,
+                Anchored {
+                    node: node.clone(),
+                    nodes,
+                    depth,
+                },
+            );
         }
     }
 
@@ -123,12 +164,15 @@ impl Builder {
             None => self.root = Some(node),
             Some(OpenKind::List(items)) => items.push(node),
             Some(OpenKind::Map(entries, key)) => match key.take() {
-                Some((key, line)) => entries.push(Entry { key, line, value: node }),
+                Some((key, line)) => entries.push(Entry {
+                    key,
+                    line,
+                    value: node,
+                }),
                 None => {
                     let Value::Scalar(text, _) = node.value else {
                         return Err(ReadError::syntax(line, "a key is a list or a map"));
                     };
-                    check_duplicate(entries, &text, line)?;
                     *key = Some((text, line));
                 }
             },
@@ -137,12 +181,16 @@ impl Builder {
     }
 }
 
-fn size(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Scalar(..) => 0,
-        Value::List(items) => items.iter().map(size).sum(),
-        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
-    }
+/// How many nodes a tree has, and how deep its lists and maps nest.
+fn measure(node: &Node) -> (usize, usize) {
+    let below: Vec<(usize, usize)> = match &node.value {
+        Value::Scalar(..) => return (1, 0),
+        Value::List(items) => items.iter().map(measure).collect(),
+        Value::Map(entries) => entries.iter().map(|entry| measure(&entry.value)).collect(),
+    };
+    let nodes = below.iter().map(|(nodes, _)| nodes).sum::<usize>();
+    let depth = below.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
+    (nodes + 1, depth + 1)
 }
 
 fn check_tag(tag: Option<&Tag>, expected: &str, line: usize) -> Result<(), ReadError> {
@@ -156,7 +204,10 @@ fn check_tag(tag: Option<&Tag>, expected: &str, line: usize) -> Result<(), ReadE
 fn unknown_tag(tag: &Tag, line: usize) -> ReadError {
     ReadError {
         line,
-        reason: format!("the tag {} is not one of an environment", crate::error::quoted(&tag.suffix)),
+        reason: format!(
+            "the tag {} is not one of an environment",
+            crate::error::quoted(&tag.suffix)
+        ),
         remedy: "leave it out",
     }
 }
@@ -233,7 +284,12 @@ mod tests {
             .collect();
         use Scalar::{Bool, Null, Number, Text};
         let expected = [
-            ("1.10", Number), ("1.10", Text), ("yes", Text), ("~", Null), ("True", Bool), ("1e3", Number),
+            ("1.10", Number),
+            ("1.10", Text),
+            ("yes", Text),
+            ("~", Null),
+            ("True", Bool),
+            ("1e3", Number),
             ("3.8.13", Text),
         ];
         assert_eq!(kinds, expected);
@@ -242,13 +298,26 @@ mod tests {
     #[test]
     fn aliases_work_and_bombs_do_not() {
         let node = read("a: &x [1, 2]\nb: *x\n").unwrap();
-        assert_eq!(node.field("a").unwrap().value.value, node.field("b").unwrap().value.value);
+        assert_eq!(
+            node.field("a").unwrap().value.value,
+            node.field("b").unwrap().value.value
+        );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..20 {
             let previous = format!("*a{},", n - 1).repeat(10);
             bomb += &format!("a{n}: &a{n} [{previous}]\n");
         }
         assert!(read(&bomb).unwrap_err().reason.contains("aliases"));
+        let mut deep = "a0: &a0 [x]\n".to_owned();
+        for n in 1..100 {
+            deep += &format!(
+                "a{n}: &a{n} {}*a{}{}\n",
+                "[".repeat(40),
+                n - 1,
+                " ]".repeat(40)
+            );
+        }
+        assert!(read(&deep).unwrap_err().reason.contains("deeper"));
         assert!(read(&"[".repeat(100_000)).is_err());
     }
 

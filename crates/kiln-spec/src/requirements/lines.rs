@@ -16,8 +16,15 @@ pub(crate) fn logical(text: &str) -> Vec<Line> {
         let raw = raw.strip_suffix('\r').unwrap_or(raw);
         let comment = raw.trim_start().starts_with('#');
         let continues = raw.ends_with('\\') && !comment;
-        let part = if continues { &raw[..raw.len() - 1] } else { raw };
-        let line = pending.get_or_insert_with(|| Line { number: index + 1, text: String::new() });
+        let part = if continues {
+            &raw[..raw.len() - 1]
+        } else {
+            raw
+        };
+        let line = pending.get_or_insert_with(|| Line {
+            number: index + 1,
+            text: String::new(),
+        });
         if comment && !line.text.is_empty() {
             // A comment ends a continued line; the space makes it one.
             line.text.push(' ');
@@ -60,7 +67,12 @@ mod tests {
         let seen: Vec<(usize, &str)> = lines.iter().map(|l| (l.number, l.text.as_str())).collect();
         assert_eq!(
             seen,
-            [(1, "a==1   --hash=sha256:00"), (5, "b @ https://h/x#egg=b"), (6, "c"), (8, "d")]
+            [
+                (1, "a==1   --hash=sha256:00"),
+                (5, "b @ https://h/x#egg=b"),
+                (6, "c"),
+                (8, "d")
+            ]
         );
     }
 }

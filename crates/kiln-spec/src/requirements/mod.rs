@@ -3,11 +3,12 @@
 mod lines;
 mod options;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address;
 use crate::definition::{Pip, PipRequirement};
 use crate::error::{Findings, Place, quoted};
+use crate::input::DOCUMENT_LIMIT_BYTES;
 use crate::requirement;
 use crate::secret::{CredentialTarget, InlineCredential};
 
@@ -19,6 +20,9 @@ const INCLUDE_DEPTH_LIMIT: usize = 16;
 /// Requirements of all files together.
 const REQUIREMENT_LIMIT: usize = 20_000;
 
+/// Indexes and pages of links of all files together.
+const INDEX_LIMIT: usize = 100;
+
 /// Reads requirements into a pip section.
 pub(crate) struct Reader<'a> {
     files: &'a BTreeMap<String, String>,
@@ -26,11 +30,15 @@ pub(crate) struct Reader<'a> {
     credentials: &'a mut Vec<InlineCredential>,
     pip: Pip,
     include_stack: Vec<String>,
+    /// Files that were read: reading one again adds nothing.
+    included: BTreeSet<(String, Role)>,
+    no_binary: BTreeSet<String>,
+    only_binary: BTreeSet<String>,
     unpinned: usize,
 }
 
 /// Whether a file's requirements are asked for or only constrain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Requirements,
     Constraints,
@@ -48,6 +56,9 @@ impl<'a> Reader<'a> {
             credentials,
             pip: Pip::default(),
             include_stack: Vec::new(),
+            included: BTreeSet::new(),
+            no_binary: BTreeSet::new(),
+            only_binary: BTreeSet::new(),
             unpinned: 0,
         }
     }
@@ -75,16 +86,24 @@ impl<'a> Reader<'a> {
         }
         self.pip.requirements.sort();
         self.pip.requirements.dedup();
-        for list in [&mut self.pip.constraints, &mut self.pip.no_binary, &mut self.pip.only_binary] {
-            list.sort();
-            list.dedup();
+        self.pip.constraints.sort();
+        self.pip.constraints.dedup();
+        self.pip.no_binary = named(self.no_binary);
+        self.pip.only_binary = named(self.only_binary);
+        if self.pip.no_index {
+            self.pip.index_url = None;
+            self.pip.extra_index_urls.clear();
         }
         (!self.pip.requirements.is_empty()).then_some(self.pip)
     }
 
     fn file(&mut self, file: &str, text: &str, folder: &str, role: Role) {
         for line in logical(text) {
-            let place = Place { file, line: line.number, field: "" };
+            let place = Place {
+                file,
+                line: line.number,
+                field: "",
+            };
             self.line(place, &line.text, folder, role);
         }
     }
@@ -107,7 +126,11 @@ impl<'a> Reader<'a> {
                         }
                     }
                     Err(reason) => {
-                        self.findings.error(place, reason, "leave it out, or use one of docs/spec-format.md");
+                        self.findings.error(
+                            place,
+                            reason,
+                            "leave it out, or use one of docs/spec-format.md",
+                        );
                         return;
                     }
                 }
@@ -119,25 +142,36 @@ impl<'a> Reader<'a> {
 
     fn requirement(&mut self, place: Place<'_>, text: &str, role: Role) {
         if self.pip.requirements.len() + self.pip.constraints.len() >= REQUIREMENT_LIMIT {
-            self.findings.error(place, "there are too many requirements", "split the environment");
+            self.findings.error(
+                place,
+                "there are too many requirements",
+                "split the environment",
+            );
             return;
         }
-        let (text, options) = match text.find(" --") {
-            Some(at) => text.split_at(at),
-            None => (text, ""),
+        let (text, options) = cut_options(text);
+        let Some(hashes) = self.hashes(place, options) else {
+            return;
         };
-        let Some(hashes) = self.hashes(place, options) else { return };
         match requirement::canonical(text) {
             Ok(canonical) => {
-                self.unpinned +=
-                    usize::from(!canonical.pinned && hashes.is_empty() && role == Role::Requirements);
+                self.unpinned += usize::from(
+                    !canonical.pinned && hashes.is_empty() && role == Role::Requirements,
+                );
                 self.credentials.extend(canonical.credentials);
                 match role {
-                    Role::Requirements => self
-                        .pip
-                        .requirements
-                        .push(PipRequirement { requirement: canonical.text, hashes }),
-                    Role::Constraints => self.pip.constraints.push(canonical.text),
+                    Role::Requirements => self.pip.requirements.push(PipRequirement {
+                        requirement: canonical.text,
+                        hashes,
+                    }),
+                    Role::Constraints => {
+                        let mut text = canonical.text;
+                        for hash in hashes {
+                            text.push_str(" --hash=");
+                            text.push_str(&hash);
+                        }
+                        self.pip.constraints.push(text);
+                    }
                 }
             }
             Err((reason, remedy)) => self.findings.error(place, reason, remedy),
@@ -158,7 +192,10 @@ impl<'a> Reader<'a> {
                 }
                 self.findings.error(
                     place,
-                    format!("{} behind a requirement changes how it is built", quoted(word)),
+                    format!(
+                        "{} behind a requirement changes how it is built",
+                        quoted(word)
+                    ),
                     "kiln installs wheels: leave it out, or build the wheel yourself and upload it",
                 );
                 return None;
@@ -191,7 +228,8 @@ impl<'a> Reader<'a> {
             Use::RequireHashes => self.pip.require_hashes = true,
             Use::IndexUrl | Use::ExtraIndexUrl | Use::FindLinks => self.index(place, option),
             Use::NoBinary | Use::OnlyBinary => self.binary(place, option),
-            Use::Include => self.include(place, option.value, folder, role),
+            // As in pip: `-r` inside a constraints file asks for what it names.
+            Use::Include => self.include(place, option.value, folder, Role::Requirements),
             Use::Constrain => self.include(place, option.value, folder, Role::Constraints),
             Use::Editable => self.editable(place, option.value, role),
             Use::Ignored(why) => self.findings.warn(
@@ -208,13 +246,27 @@ impl<'a> Reader<'a> {
     }
 
     fn index(&mut self, place: Place<'_>, option: &options::OptionLine<'_>) {
+        if self.pip.extra_index_urls.len() + self.pip.find_links.len() >= INDEX_LIMIT {
+            self.findings.error(
+                place,
+                format!("there are more than {INDEX_LIMIT} indexes"),
+                "keep those that are needed",
+            );
+            return;
+        }
         match address::web(option.value) {
             Ok(address) => {
                 let (url, credentials) = address.into_parts(CredentialTarget::Index);
-                let url = url.trim_end_matches('/').to_owned();
-                self.credentials.extend(credentials.into_iter().map(|credential| {
-                    InlineCredential { target: CredentialTarget::Index(url.clone()), ..credential }
-                }));
+                // A page of links may be a folder, whose `/` counts.
+                let url = match option.action {
+                    Use::FindLinks => url,
+                    _ => url.trim_end_matches('/').to_owned(),
+                };
+                self.credentials
+                    .extend(credentials.into_iter().map(|credential| InlineCredential {
+                        target: CredentialTarget::Index(url.clone()),
+                        ..credential
+                    }));
                 match option.action {
                     Use::IndexUrl => {
                         let other = self.pip.index_url.replace(url.clone());
@@ -231,23 +283,32 @@ impl<'a> Reader<'a> {
                 }
             }
             Err((reason, remedy)) => {
-                self.findings.error(place, format!("`{}`: {reason}", option.name), remedy);
+                self.findings
+                    .error(place, format!("`{}`: {reason}", option.name), remedy);
             }
         }
     }
 
+    /// pip's `handle_mutual_excludes`: a later option takes what it names from the other list.
     fn binary(&mut self, place: Place<'_>, option: &options::OptionLine<'_>) {
-        for word in option.value.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-            let list = match option.action {
-                Use::NoBinary => &mut self.pip.no_binary,
-                _ => &mut self.pip.only_binary,
+        for word in option
+            .value
+            .split(',')
+            .map(str::trim)
+            .filter(|w| !w.is_empty())
+        {
+            let (list, other) = match option.action {
+                Use::NoBinary => (&mut self.no_binary, &mut self.only_binary),
+                _ => (&mut self.only_binary, &mut self.no_binary),
             };
             if word == ":none:" {
                 list.clear();
             } else if word == ":all:" {
-                list.push(word.to_owned());
-            } else if let Some(name) = requirement::name(word) {
-                list.push(name);
+                other.clear();
+                *list = BTreeSet::from([word.to_owned()]);
+            } else if let Some(name) = requirement::normal_name(word) {
+                other.remove(&name);
+                list.insert(name);
             } else {
                 self.findings.error(
                     place,
@@ -259,11 +320,17 @@ impl<'a> Reader<'a> {
     }
 
     fn editable(&mut self, place: Place<'_>, value: &str, role: Role) {
-        let vcs = value.split("://").next().is_some_and(|scheme| scheme.contains('+'));
+        let vcs = value
+            .split("://")
+            .next()
+            .is_some_and(|scheme| scheme.contains('+'));
         if role == Role::Constraints || !(vcs || value.contains("@ git+")) {
             self.findings.error(
                 place,
-                format!("`-e {}` is a path, and kiln builds without your files", quoted(value)),
+                format!(
+                    "`-e {}` is a path, and kiln builds without your files",
+                    quoted(value)
+                ),
                 "upload a wheel of the project to kiln, or name its git address",
             );
             return;
@@ -280,7 +347,10 @@ impl<'a> Reader<'a> {
         let Some(path) = joined(folder, value) else {
             self.findings.error(
                 place,
-                format!("{} is not a relative path inside the environment's folder", quoted(value)),
+                format!(
+                    "{} is not a relative path inside the environment's folder",
+                    quoted(value)
+                ),
                 "include files beside the document, and supply them (`files`, `--files DIR`)",
             );
             return;
@@ -302,15 +372,57 @@ impl<'a> Reader<'a> {
             return;
         }
         if self.include_stack.len() >= INCLUDE_DEPTH_LIMIT {
-            self.findings.error(place, "files include each other too deep", "make them flatter");
+            self.findings.error(
+                place,
+                "files include each other too deep",
+                "make them flatter",
+            );
             return;
         }
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        if !self.included.insert((path.clone(), role)) {
+            return;
+        }
+        if text.len() > DOCUMENT_LIMIT_BYTES {
+            self.findings.error(
+                place,
+                format!(
+                    "the included file {} is larger than the limit",
+                    quoted(&path)
+                ),
+                "split the environment",
+            );
+            return;
+        }
+        let folder = path
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder)
+            .to_owned();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         self.include_stack.push(path.clone());
         self.file(&path, &text, &folder, role);
         self.include_stack.pop();
     }
+}
+
+/// The names of a binary option; `:all:` includes every other.
+fn named(names: BTreeSet<String>) -> Vec<String> {
+    if names.contains(":all:") {
+        vec![":all:".to_owned()]
+    } else {
+        names.into_iter().collect()
+    }
+}
+
+/// A requirement and the options behind it, which begin at the first word with `-`, as in pip.
+fn cut_options(text: &str) -> (&str, &str) {
+    let mut previous_is_space = false;
+    for (at, c) in text.char_indices() {
+        if c == '-' && previous_is_space {
+            return (text[..at].trim_end(), &text[at..]);
+        }
+        previous_is_space = c.is_whitespace();
+    }
+    (text, "")
 }
 
 /// Order is priority: the first of equal entries counts.

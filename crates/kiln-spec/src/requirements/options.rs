@@ -57,25 +57,84 @@ pub(crate) const OPTIONS: [(&str, Option<char>, Takes, Use); 30] = [
     ("--requirement", Some('r'), Takes::Value, Use::Include),
     ("--constraint", Some('c'), Takes::Value, Use::Constrain),
     ("--editable", Some('e'), Takes::Value, Use::Editable),
-    ("--prefer-binary", None, Takes::Nothing, Use::Ignored("kiln takes wheels alone")),
-    ("--trusted-host", None, Takes::Value, Use::Ignored(TRANSPORT)),
+    (
+        "--prefer-binary",
+        None,
+        Takes::Nothing,
+        Use::Ignored("kiln takes wheels alone"),
+    ),
+    (
+        "--trusted-host",
+        None,
+        Takes::Value,
+        Use::Ignored(TRANSPORT),
+    ),
     ("--cert", None, Takes::Value, Use::Ignored(TRANSPORT)),
     ("--client-cert", None, Takes::Value, Use::Ignored(TRANSPORT)),
     ("--proxy", None, Takes::Value, Use::Ignored(TRANSPORT)),
     ("--timeout", None, Takes::Value, Use::Ignored(TRANSPORT)),
     ("--retries", None, Takes::Value, Use::Ignored(TRANSPORT)),
-    ("--use-feature", None, Takes::Value, Use::Ignored("it is a switch of pip itself")),
-    ("--no-cache-dir", None, Takes::Nothing, Use::Ignored("kiln keeps its own cache")),
-    ("--no-build-isolation", None, Takes::Nothing, Use::Ignored(BUILDS)),
-    ("--upgrade", Some('U'), Takes::Nothing, Use::Ignored("an environment starts empty")),
-    ("--no-use-wheel", None, Takes::Nothing, Use::Refused(OBSOLETE, "use `--no-binary`")),
+    (
+        "--use-feature",
+        None,
+        Takes::Value,
+        Use::Ignored("it is a switch of pip itself"),
+    ),
+    (
+        "--no-cache-dir",
+        None,
+        Takes::Nothing,
+        Use::Ignored("kiln keeps its own cache"),
+    ),
+    (
+        "--no-build-isolation",
+        None,
+        Takes::Nothing,
+        Use::Ignored(BUILDS),
+    ),
+    (
+        "--upgrade",
+        Some('U'),
+        Takes::Nothing,
+        Use::Ignored("an environment starts empty"),
+    ),
+    (
+        "--no-use-wheel",
+        None,
+        Takes::Nothing,
+        Use::Refused(OBSOLETE, "use `--no-binary`"),
+    ),
     ("--use-wheel", None, Takes::Nothing, Use::Ignored(OBSOLETE)),
-    ("--always-unzip", Some('Z'), Takes::Nothing, Use::Ignored(OBSOLETE)),
-    ("--allow-external", None, Takes::Value, Use::Ignored(OBSOLETE)),
-    ("--allow-unverified", None, Takes::Value, Use::Ignored(OBSOLETE)),
-    ("--allow-all-external", None, Takes::Nothing, Use::Ignored(OBSOLETE)),
-    ("--process-dependency-links", None, Takes::Nothing,
-        Use::Refused(OBSOLETE, "name each package by its address")),
+    (
+        "--always-unzip",
+        Some('Z'),
+        Takes::Nothing,
+        Use::Ignored(OBSOLETE),
+    ),
+    (
+        "--allow-external",
+        None,
+        Takes::Value,
+        Use::Ignored(OBSOLETE),
+    ),
+    (
+        "--allow-unverified",
+        None,
+        Takes::Value,
+        Use::Ignored(OBSOLETE),
+    ),
+    (
+        "--allow-all-external",
+        None,
+        Takes::Nothing,
+        Use::Ignored(OBSOLETE),
+    ),
+    (
+        "--process-dependency-links",
+        None,
+        Takes::Nothing,
+        Use::Refused(OBSOLETE, "name each package by its address"),
+    ),
 ];
 
 /// An option line, cut into what it asks and its value.
@@ -92,30 +151,60 @@ pub(crate) fn next(line: &str) -> Result<(OptionLine<'_>, &str), String> {
     let end = line.find([' ', '\t', '=']).unwrap_or(line.len());
     let (word, after) = line.split_at(end);
     let found = OPTIONS.iter().find(|(long, short, ..)| {
-        word == *long || short.is_some_and(|s| word.strip_prefix('-') == Some(s.encode_utf8(&mut [0; 4])))
+        word == *long
+            || short.is_some_and(|s| word.strip_prefix('-') == Some(s.encode_utf8(&mut [0; 4])))
     });
     if let Some(&(name, _, takes, action)) = found {
         let after = after.trim_start();
         let after = after.strip_prefix('=').map_or(after, str::trim_start);
         if takes == Takes::Nothing {
-            return Ok((OptionLine { name, action, value: "" }, after));
+            return Ok((
+                OptionLine {
+                    name,
+                    action,
+                    value: "",
+                },
+                after,
+            ));
         }
         let (value, rest) = value(after);
         if value.is_empty() {
             return Err(format!("the option `{name}` has no value"));
         }
-        return Ok((OptionLine { name, action, value }, rest));
+        return Ok((
+            OptionLine {
+                name,
+                action,
+                value,
+            },
+            rest,
+        ));
     }
     // `-rfile`: a short option with its value attached.
-    let attached = line.strip_prefix('-').and_then(|rest| rest.chars().next()).and_then(|c| {
-        OPTIONS.iter().find(|(_, short, takes, _)| *short == Some(c) && *takes == Takes::Value)
-    });
+    let attached = line
+        .strip_prefix('-')
+        .and_then(|rest| rest.chars().next())
+        .and_then(|c| {
+            OPTIONS
+                .iter()
+                .find(|(_, short, takes, _)| *short == Some(c) && *takes == Takes::Value)
+        });
     match attached {
         Some(&(name, _, _, action)) if !line.starts_with("--") => {
             let (value, rest) = value(&line[2..]);
-            Ok((OptionLine { name, action, value }, rest))
+            Ok((
+                OptionLine {
+                    name,
+                    action,
+                    value,
+                },
+                rest,
+            ))
         }
-        _ => Err(format!("{} is no option of a requirements file", crate::error::quoted(word))),
+        _ => Err(format!(
+            "{} is no option of a requirements file",
+            crate::error::quoted(word)
+        )),
     }
 }
 
