@@ -9,6 +9,7 @@ use crate::error::{Findings, Place, quoted};
 use crate::match_spec::MatchSpec;
 use crate::requirements;
 use crate::secret::InlineCredential;
+use crate::selector;
 use crate::variables;
 
 /// Channels of one environment.
@@ -28,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub(crate) file: &'a str,
     /// Put before field names: empty, or where the map stands in a larger document.
     pub(crate) path: &'a str,
+    /// The file's text, where comments can stand in it.
+    pub(crate) text: &'a str,
     pub(crate) files: &'a BTreeMap<String, String>,
     pub(crate) findings: &'a mut Findings,
     pub(crate) credentials: &'a mut Vec<InlineCredential>,
@@ -286,9 +289,28 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
             ),
         }
     }
+    refuse_selectors(items, &pip_items, context);
     found.pip_lines = pip_items.len();
     found.pip = pip_section(&pip_items, entry.line, context);
     found
+}
+
+fn refuse_selectors(items: &[Node], pip_items: &[(String, &Node)], context: &mut Context<'_>) {
+    let lines: Vec<&str> = context.text.lines().collect();
+    let items = items.iter().filter(|item| item.text().is_some());
+    for item in items.chain(pip_items.iter().map(|(_, node)| *node)) {
+        if let Some(selector) = lines
+            .get(item.line.saturating_sub(1))
+            .and_then(|line| selector::of(line))
+        {
+            context.error(
+                item.line,
+                "dependencies",
+                format!("the selector `# [{selector}]` means something to conda-build, and nothing to conda"),
+                "list the packages of the platform that is built, and drop the selector",
+            );
+        }
+    }
 }
 
 fn pip_section(items: &[(String, &Node)], line: usize, context: &mut Context<'_>) -> Option<Pip> {

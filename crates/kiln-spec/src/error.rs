@@ -170,7 +170,7 @@ fn without_credentials(text: &str) -> std::borrow::Cow<'_, str> {
         let (authority, rest) = address.split_at(end);
         match authority.rsplit_once('@') {
             Some((_, host)) => {
-                write!(clean, "***@{host}").expect("writing to a String never fails")
+                write!(clean, "***@{host}").expect("writing to a String never fails");
             }
             None => clean.push_str(authority),
         }

@@ -10,7 +10,8 @@ use crate::conda::{self, Context};
 use crate::definition::{Base, Definition, Python};
 use crate::detect::{self, Syntax};
 use crate::document::{self, Node, ReadError};
-use crate::error::{Findings, Place, SpecError, SpecErrors, Warning, quoted};
+use crate::error::{Findings, Place, SpecError, SpecErrors, Warning};
+use crate::lookalike::Lookalike;
 use crate::requirements;
 use crate::secret::InlineCredential;
 use crate::text;
@@ -152,7 +153,7 @@ pub fn parse(input: &Input<'_>) -> Result<Parsed, SpecErrors> {
     };
     let (definition, name, version) = match (kind, root) {
         (Kind::AzureMl, Some(root)) => azureml::read(&root, &mut reading),
-        (Kind::Conda, Some(root)) => reading.conda(&root),
+        (Kind::Conda, Some(root)) => reading.conda(&root, &text),
         _ => (reading.requirements(&text), None, None),
     };
     let warnings = reading.findings.finish()?;
@@ -185,23 +186,17 @@ fn understand(input: &Input<'_>, text: &str) -> Result<(Kind, Option<Node>), Spe
         })
     };
     let unreadable = |error: ReadError| at(error.line, error.reason, error.remedy);
+    let lookalike = |line: usize, other: Lookalike| at(line, other.reason.into(), other.remedy);
     let syntax = match input.kind {
-        Some(Kind::Requirements) => Syntax::Requirements,
+        Some(Kind::Requirements) => return Ok((Kind::Requirements, None)),
         Some(Kind::AzureMl) => Syntax::Json,
         Some(Kind::Conda) => Syntax::Yaml,
-        None => detect::syntax(text),
+        None => detect::syntax(text).map_err(|other| lookalike(first_line(text), other))?,
     };
     let root = match syntax {
         Syntax::Requirements => return Ok((Kind::Requirements, None)),
-        Syntax::Dockerfile => {
-            return Err(at(
-                1,
-                "this is a Dockerfile, not an environment".into(),
-                "give it as `docker.baseDockerfile` of an Azure ML environment",
-            ));
-        }
         Syntax::Json => document::read_json(text).map_err(unreadable)?,
-        Syntax::Yaml => document::read_yaml(text).map_err(unreadable)?,
+        Syntax::Yaml | Syntax::Flow => document::read_yaml(text).map_err(unreadable)?,
     };
     match detect::kind(&root) {
         Ok(kind) if input.kind.is_none_or(|wanted| wanted == kind) => Ok((kind, Some(root))),
@@ -209,16 +204,24 @@ fn understand(input: &Input<'_>, text: &str) -> Result<(Kind, Option<Node>), Spe
             root.line,
             format!(
                 "this is {kind}, and {} was asked for",
-                quoted(input.kind.map_or("", Kind::as_str))
+                input.kind.map_or("", Kind::as_str)
             ),
             "leave the kind out, or give the other document",
         )),
-        // An empty map is a conda file that asks for nothing.
+        // A conda file may ask for nothing.
         Err(_) if input.kind == Some(Kind::Conda) && only_conda_keys(&root) => {
             Ok((Kind::Conda, Some(root)))
         }
-        Err(other) => Err(at(root.line, other.reason.into(), other.remedy)),
+        Err(other) => Err(lookalike(root.line, other)),
     }
+}
+
+/// The first line that says something.
+fn first_line(text: &str) -> usize {
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    text.lines()
+        .position(says)
+        .map_or(1, |position| position + 1)
 }
 
 fn only_conda_keys(root: &Node) -> bool {
@@ -235,12 +238,13 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn conda(&mut self, root: &Node) -> (Definition, Option<String>, Option<String>) {
+    fn conda(&mut self, root: &Node, text: &str) -> (Definition, Option<String>, Option<String>) {
         let file = conda::read(
             root,
             &mut Context {
                 file: self.input.file_name,
                 path: "",
+                text,
                 files: self.input.files,
                 findings: &mut self.findings,
                 credentials: &mut self.credentials,

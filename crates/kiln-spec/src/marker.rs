@@ -57,8 +57,8 @@ const OPERATORS: [(&str, Option<&str>); 8] = [
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Marker {
     Compare(String),
-    And(Vec<Marker>),
-    Or(Vec<Marker>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
 }
 
 /// The canonical text of a marker, or why it is none.

@@ -162,8 +162,7 @@ fn check(text: &str) -> Result<(), MatchSpecFault> {
     }
     let address = text.contains("://") && !text.contains("::");
     if address
-        || text.ends_with(".conda")
-        || text.ends_with(".tar.bz2")
+        || [".conda", ".tar.bz2"].iter().any(|end| text.ends_with(end))
         || text.starts_with(['/', '.'])
     {
         return Err(fault(
@@ -270,15 +269,15 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, MatchSpecFault> {
             ));
         };
         let after = after.trim_start();
-        let (value, tail) = match after.chars().next().filter(|c| *c == '\'' || *c == '"') {
-            Some(quote) => after[1..]
-                .split_once(quote)
-                .ok_or_else(|| fault("a quote in brackets has no end", "close it"))?,
-            None => {
+        let (value, tail) =
+            if let Some(quote) = after.chars().next().filter(|c| *c == '\'' || *c == '"') {
+                after[1..]
+                    .split_once(quote)
+                    .ok_or_else(|| fault("a quote in brackets has no end", "close it"))?
+            } else {
                 let end = after.find([',', ' ']).unwrap_or(after.len());
                 after.split_at(end)
-            }
-        };
+            };
         pairs.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
         rest = tail.trim_start_matches([',', ' ']);
     }

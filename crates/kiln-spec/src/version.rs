@@ -11,8 +11,8 @@ pub(crate) struct VersionFault(pub(crate) String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Constraint {
     Term(String),
-    And(Vec<Constraint>),
-    Or(Vec<Constraint>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
     Any,
 }
 

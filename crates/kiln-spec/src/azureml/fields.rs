@@ -68,12 +68,11 @@ impl<'n> Section<'n> {
 
     pub(super) fn text(&self, key: &str, reading: &mut Reading<'_>) -> Option<&'n str> {
         let entry = self.get(key)?;
-        let text = match &entry.value.value {
-            Value::Scalar(text, Scalar::Text) => Some(text.as_str()),
-            _ => {
-                self.wrong(reading, entry, "a text");
-                None
-            }
+        let text = if let Value::Scalar(text, Scalar::Text) = &entry.value.value {
+            Some(text.as_str())
+        } else {
+            self.wrong(reading, entry, "a text");
+            None
         };
         if key != "baseDockerfile" {
             if text.is_some_and(|text| text.chars().any(char::is_control)) {
@@ -124,12 +123,11 @@ impl<'n> Section<'n> {
         let Some(entry) = self.get(key) else {
             return false;
         };
-        match &entry.value.value {
-            Value::Scalar(text, Scalar::Bool) => text.eq_ignore_ascii_case("true"),
-            _ => {
-                self.wrong(reading, entry, "true or false");
-                false
-            }
+        if let Value::Scalar(text, Scalar::Bool) = &entry.value.value {
+            text.eq_ignore_ascii_case("true")
+        } else {
+            self.wrong(reading, entry, "true or false");
+            false
         }
     }
 
@@ -138,12 +136,11 @@ impl<'n> Section<'n> {
         let Some(entry) = self.get(key) else {
             return &[];
         };
-        match &entry.value.value {
-            Value::List(items) => items,
-            _ => {
-                self.wrong(reading, entry, "a list");
-                &[]
-            }
+        if let Value::List(items) = &entry.value.value {
+            items
+        } else {
+            self.wrong(reading, entry, "a list");
+            &[]
         }
     }
 

@@ -193,8 +193,13 @@ fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading
     let named = section
         .text("condaDependenciesFile", reading)
         .unwrap_or(SAVED_CONDA_FILE);
-    let (root, file, path) = if let Some(entry) = section.get("condaDependencies") {
-        (&entry.value, input.file_name, "python.condaDependencies")
+    let (root, file, path, text) = if let Some(entry) = section.get("condaDependencies") {
+        (
+            &entry.value,
+            input.file_name,
+            "python.condaDependencies",
+            "",
+        )
     } else if let Some(text) = input.files.get(named) {
         match document::read_yaml(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             Ok(node) => saved = node,
@@ -211,7 +216,7 @@ fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading
                 };
             }
         }
-        (&saved, named, "")
+        (&saved, named, "", text.as_str())
     } else {
         if !with_context {
             section.error(
@@ -248,6 +253,7 @@ fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading
         &mut Context {
             file,
             path,
+            text,
             files: input.files,
             findings: &mut reading.findings,
             credentials: &mut reading.credentials,

@@ -114,9 +114,9 @@ impl Reader<'_> {
             self.at += 1;
         }
         if self.peek() == Some(b'0') {
-            self.at += 1
+            self.at += 1;
         } else {
-            digits(self)?
+            digits(self)?;
         }
         if self.peek() == Some(b'.') {
             self.at += 1;

@@ -163,19 +163,20 @@ impl Builder {
         match self.open.last_mut().map(|open| &mut open.kind) {
             None => self.root = Some(node),
             Some(OpenKind::List(items)) => items.push(node),
-            Some(OpenKind::Map(entries, key)) => match key.take() {
-                Some((key, line)) => entries.push(Entry {
-                    key,
-                    line,
-                    value: node,
-                }),
-                None => {
+            Some(OpenKind::Map(entries, key)) => {
+                if let Some((key, line)) = key.take() {
+                    entries.push(Entry {
+                        key,
+                        line,
+                        value: node,
+                    });
+                } else {
                     let Value::Scalar(text, _) = node.value else {
                         return Err(ReadError::syntax(line, "a key is a list or a map"));
                     };
                     *key = Some((text, line));
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -268,6 +269,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::Scalar::{Bool, Null, Number, Text};
     use super::*;
 
     #[test]
@@ -282,7 +284,6 @@ mod tests {
                 _ => panic!("a scalar"),
             })
             .collect();
-        use Scalar::{Bool, Null, Number, Text};
         let expected = [
             ("1.10", Number),
             ("1.10", Text),
@@ -302,21 +303,18 @@ mod tests {
             node.field("a").unwrap().value.value,
             node.field("b").unwrap().value.value
         );
-        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for n in 1..20 {
-            let previous = format!("*a{},", n - 1).repeat(10);
-            bomb += &format!("a{n}: &a{n} [{previous}]\n");
-        }
+        let bomb: String = (1..20)
+            .map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10)))
+            .collect();
+        let bomb = format!("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n{bomb}");
         assert!(read(&bomb).unwrap_err().reason.contains("aliases"));
-        let mut deep = "a0: &a0 [x]\n".to_owned();
-        for n in 1..100 {
-            deep += &format!(
-                "a{n}: &a{n} {}*a{}{}\n",
-                "[".repeat(40),
-                n - 1,
-                " ]".repeat(40)
-            );
-        }
+        let deep: String = (1..100)
+            .map(|n| {
+                let (open, close) = ("[".repeat(40), "]".repeat(40));
+                format!("a{n}: &a{n} {open}*a{} {close}\n", n - 1)
+            })
+            .collect();
+        let deep = format!("a0: &a0 [x]\n{deep}");
         assert!(read(&deep).unwrap_err().reason.contains("deeper"));
         assert!(read(&"[".repeat(100_000)).is_err());
     }
