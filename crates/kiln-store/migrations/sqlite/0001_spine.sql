@@ -1,0 +1,97 @@
+-- Times are milliseconds since the Unix epoch, UTC. Digests and hashes are 64 hex digits.
+
+CREATE TABLE workspaces (
+    scope      TEXT PRIMARY KEY,
+    registry   TEXT,
+    created_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE definitions (
+    scope              TEXT NOT NULL REFERENCES workspaces (scope),
+    spec_hash          TEXT NOT NULL,
+    canonical          TEXT NOT NULL,
+    current_generation INTEGER,
+    created_ms         INTEGER NOT NULL,
+    PRIMARY KEY (scope, spec_hash)
+) STRICT;
+
+CREATE TABLE locks (
+    scope      TEXT NOT NULL,
+    lock_hash  TEXT NOT NULL,
+    json       TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, lock_hash)
+) STRICT;
+
+CREATE TABLE builds (
+    id            TEXT PRIMARY KEY,
+    scope         TEXT NOT NULL,
+    spec_hash     TEXT NOT NULL,
+    state         TEXT NOT NULL,
+    fence         INTEGER NOT NULL,
+    attempt       INTEGER NOT NULL,
+    lease_owner   TEXT,
+    lease_until_ms INTEGER,
+    repository    TEXT NOT NULL,
+    backend       TEXT NOT NULL,
+    refresh       INTEGER NOT NULL,
+    lock_hash     TEXT,
+    digest        TEXT,
+    generation    INTEGER,
+    failure_json  TEXT,
+    actor         TEXT NOT NULL,
+    via           TEXT NOT NULL,
+    created_ms    INTEGER NOT NULL,
+    finished_ms   INTEGER,
+    FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
+) STRICT;
+
+-- One active build per definition: the database says so, not a check.
+CREATE UNIQUE INDEX builds_active ON builds (scope, spec_hash)
+    WHERE state NOT IN ('READY', 'FAILED', 'CANCELLED');
+CREATE INDEX builds_by_scope ON builds (scope, id);
+
+CREATE TABLE images (
+    scope       TEXT NOT NULL,
+    spec_hash   TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    repository  TEXT NOT NULL,
+    digest      TEXT NOT NULL,
+    image_key   TEXT,
+    lock_hash   TEXT,
+    backend     TEXT NOT NULL,
+    size_bytes  INTEGER NOT NULL,
+    build_id    TEXT,
+    lost        INTEGER NOT NULL DEFAULT 0,
+    created_ms  INTEGER NOT NULL,
+    PRIMARY KEY (scope, spec_hash, generation),
+    FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
+) STRICT;
+CREATE INDEX images_by_key ON images (scope, image_key);
+
+CREATE TABLE remembered_failures (
+    scope        TEXT NOT NULL,
+    spec_hash    TEXT NOT NULL,
+    settings     TEXT NOT NULL,
+    failure_json TEXT NOT NULL,
+    build_id     TEXT,
+    until_ms     INTEGER NOT NULL,
+    PRIMARY KEY (scope, spec_hash)
+) STRICT;
+
+CREATE TABLE base_facts (
+    digest     TEXT PRIMARY KEY,
+    json       TEXT NOT NULL,
+    created_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE credentials (
+    scope      TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    target     TEXT NOT NULL,
+    form       TEXT NOT NULL,
+    username   TEXT,
+    sealed     BLOB NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, kind, target, form)
+) STRICT;

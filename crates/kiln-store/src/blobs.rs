@@ -1,0 +1,202 @@
+//! Content-addressed files: `sha256/ab/<64 hex digits>`, written once, verified while they are written.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fs_err as fs;
+use futures::{Stream, StreamExt as _};
+use kiln_oci::Digest;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::error::StoreError;
+
+/// A folder of blobs; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    root: PathBuf,
+}
+
+/// Why a blob was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutBlobError<E: std::error::Error + 'static> {
+    /// The source failed.
+    #[error("the source of the blob failed")]
+    Source(#[source] E),
+    /// The bytes are not those of the digest.
+    #[error("the bytes have the digest {actual}, not {expected}")]
+    Digest {
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// The store could not write.
+    #[error("the blob could not be written")]
+    Store(#[source] StoreError),
+}
+
+impl Blobs {
+    /// Opens the folder, and removes what unfinished writes left.
+    pub(crate) fn open(root: PathBuf) -> Result<Self, StoreError> {
+        let temporary = root.join("tmp");
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(StoreError::file(&temporary))?;
+        }
+        for folder in [&temporary, &root.join("sha256")] {
+            fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Where a blob is, or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_hex();
+        self.root.join("sha256").join(&hex[..2]).join(hex)
+    }
+
+    /// Whether a blob is there.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Removes a blob; one that is not there is no fault.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::File {
+                path,
+                source: error,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a blob whose bytes must have the digest. Two writers of one blob at once are fine; a
+    /// failed or dropped write leaves nothing under the digest.
+    pub async fn put<E: std::error::Error + 'static>(
+        &self,
+        digest: &Digest,
+        mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<(), PutBlobError<E>> {
+        let path = self.path(digest);
+        let file = |error| PutBlobError::Store(StoreError::file(&path)(error));
+        let temporary = tempfile::Builder::new()
+            .tempfile_in(self.root.join("tmp"))
+            .map_err(file)?;
+        let (handle, temporary) = temporary.into_parts();
+        let mut writer =
+            tokio::io::BufWriter::with_capacity(1 << 17, tokio::fs::File::from_std(handle));
+        let mut hasher = Sha256::new();
+        while let Some(chunk) = bytes.next().await {
+            let chunk = chunk.map_err(PutBlobError::Source)?;
+            hasher.update(&chunk);
+            writer.write_all(&chunk).await.map_err(file)?;
+        }
+        let actual = Digest::from_bytes(hasher.finalize().into());
+        if actual != *digest {
+            return Err(PutBlobError::Digest {
+                expected: *digest,
+                actual,
+            });
+        }
+        writer.flush().await.map_err(file)?;
+        writer.into_inner().sync_all().await.map_err(file)?;
+        let target = path.clone();
+        let moved = tokio::task::spawn_blocking(move || persist(temporary, &target)).await;
+        moved
+            .map_err(|error| file(std::io::Error::other(error)))?
+            .map_err(file)
+    }
+
+    /// Whether the file of a digest still has its bytes; one that has not is removed.
+    pub fn verify(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.path(digest);
+        let mut file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => {
+                return Err(StoreError::File {
+                    path,
+                    source: error,
+                });
+            }
+        };
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 17];
+        loop {
+            let read =
+                std::io::Read::read(&mut file, &mut buffer).map_err(StoreError::file(&path))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+        }
+        let intact = Digest::from_bytes(hasher.finalize().into()) == *digest;
+        if !intact {
+            self.remove(digest)?;
+        }
+        Ok(intact)
+    }
+}
+
+/// Moves the file to its place and makes the move durable.
+fn persist(temporary: tempfile::TempPath, target: &Path) -> std::io::Result<()> {
+    let folder = target.parent().expect("a blob lies in a folder");
+    fs::create_dir_all(folder)?;
+    temporary.persist(target).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn stream(parts: &[&'static str]) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|p| Ok(Bytes::from_static(p.as_bytes())))
+            .collect();
+        futures::stream::iter(parts)
+    }
+
+    #[tokio::test]
+    async fn bytes_of_the_digest_are_kept_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().into()).unwrap();
+        let digest = Digest::of(b"hello world");
+        let wrong = blobs
+            .put(&digest, stream(&["hello ", "worlx"]))
+            .await
+            .unwrap_err();
+        assert!(matches!(wrong, PutBlobError::Digest { .. }), "{wrong}");
+        assert!(!blobs.contains(&digest));
+        blobs
+            .put(&digest, stream(&["hello ", "world"]))
+            .await
+            .unwrap();
+        blobs.put(&digest, stream(&["hello world"])).await.unwrap();
+        assert_eq!(std::fs::read(blobs.path(&digest)).unwrap(), b"hello world");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("tmp"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_damaged_blob_is_found_and_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().into()).unwrap();
+        let digest = Digest::of(b"x");
+        blobs.put(&digest, stream(&["x"])).await.unwrap();
+        assert!(blobs.verify(&digest).unwrap());
+        std::fs::write(blobs.path(&digest), "y").unwrap();
+        assert!(!blobs.verify(&digest).unwrap());
+        assert!(!blobs.contains(&digest));
+    }
+}

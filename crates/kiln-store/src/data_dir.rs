@@ -1,0 +1,101 @@
+//! The data folder's layout.
+//!
+//! ```text
+//! DATA/                 0700
+//!   kiln.lock           held by the process that works with the folder
+//!   kiln.db, -wal, -shm the records
+//!   secret.key          0600, opens the stored credentials
+//!   blobs/sha256/ab/HEX packages and wheels, by content
+//!   logs/ID.jsonl       the logs of builds
+//!   work/ID/            work in progress; emptied at start
+//!   tools/              the pinned resolver
+//!   cache/              what can be fetched again: repodata, indexes
+//! ```
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::error::StoreError;
+
+/// Paths of a data folder that exists.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// Makes what is missing; only the owner may look inside.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let data = Self { root: root.into() };
+        for folder in [
+            data.root.clone(),
+            data.blobs(),
+            data.logs(),
+            data.work(),
+            data.tools(),
+            data.cache(),
+        ] {
+            fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
+        }
+        fs::set_permissions(&data.root, std::fs::Permissions::from_mode(0o700))
+            .map_err(StoreError::file(&data.root))?;
+        Ok(data)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("kiln.db")
+    }
+
+    /// The key of the stored credentials.
+    pub fn secret_key(&self) -> PathBuf {
+        self.root.join("secret.key")
+    }
+
+    /// Packages and wheels.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// The logs of builds.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// Work in progress.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// Tools that kiln fetched.
+    pub fn tools(&self) -> PathBuf {
+        self.root.join("tools")
+    }
+
+    /// What can be fetched again.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Removes work that an earlier process left behind.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        let work = self.work();
+        for entry in fs::read_dir(&work).map_err(StoreError::file(&work))? {
+            let path = entry.map_err(StoreError::file(&work))?.path();
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(StoreError::file(&path))?;
+        }
+        Ok(())
+    }
+}

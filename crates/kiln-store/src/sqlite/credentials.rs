@@ -1,0 +1,93 @@
+//! Credentials of a workspace, sealed.
+
+use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret};
+
+use super::SqliteRecords;
+use super::convert::{get, now_ms};
+use crate::error::StoreError;
+use crate::rows::StoredCredential;
+use crate::scope::Scope;
+
+/// The associated data of a sealed secret: where it belongs.
+fn place(scope: &str, kind: &str, target: &str, form: &str) -> String {
+    format!("{scope}\0{kind}\0{target}\0{form}")
+}
+
+fn parts(target: &CredentialTarget) -> (&'static str, &str) {
+    match target {
+        CredentialTarget::Registry(host) => ("registry", host),
+        CredentialTarget::Index(url) => ("index", url),
+        CredentialTarget::Channel(url) => ("channel", url),
+        CredentialTarget::Package(url) => ("package", url),
+        CredentialTarget::RPackage(name) => ("r-package", name),
+    }
+}
+
+fn form(form: CredentialForm) -> &'static str {
+    match form {
+        CredentialForm::Basic => "basic",
+        CredentialForm::PathToken => "path-token",
+        CredentialForm::Query => "query",
+        CredentialForm::Token => "token",
+    }
+}
+
+pub(super) async fn put(
+    records: &SqliteRecords,
+    scope: &Scope,
+    credential: &InlineCredential,
+) -> Result<(), StoreError> {
+    records.add_workspace(scope).await?;
+    let (kind, target) = parts(&credential.target);
+    let form = form(credential.form);
+    let place = place(scope.as_str(), kind, target, form);
+    let sealed = records.sealer.seal(credential.secret.expose(), &place);
+    sqlx::query(
+        "INSERT INTO credentials (scope, kind, target, form, username, sealed, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, kind, target, form)
+         DO UPDATE SET username = excluded.username, sealed = excluded.sealed, updated_ms = excluded.updated_ms",
+    )
+    .bind(scope.as_str())
+    .bind(kind)
+    .bind(target)
+    .bind(form)
+    .bind(&credential.username)
+    .bind(sealed)
+    .bind(now_ms())
+    .execute(&records.writer)
+    .await
+    .map_err(StoreError::database("keep a credential"))?;
+    Ok(())
+}
+
+pub(super) async fn all(
+    records: &SqliteRecords,
+    scope: &Scope,
+) -> Result<Vec<StoredCredential>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT kind, target, form, username, sealed FROM credentials WHERE scope = ?
+         ORDER BY kind, target, form",
+    )
+    .bind(scope.as_str())
+    .fetch_all(&records.reader)
+    .await
+    .map_err(StoreError::database("read credentials"))?;
+    let mut credentials = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (kind, target, form): (String, String, String) =
+            (get(row, "kind")?, get(row, "target")?, get(row, "form")?);
+        let sealed: Vec<u8> = get(row, "sealed")?;
+        let place = place(scope.as_str(), &kind, &target, &form);
+        let secret = records.sealer.unseal(&sealed, &place)?;
+        let username = get(row, "username")?;
+        let secret = Secret::new(secret.as_str());
+        credentials.push(StoredCredential {
+            kind,
+            target,
+            form,
+            username,
+            secret,
+        });
+    }
+    Ok(credentials)
+}

@@ -1,0 +1,278 @@
+//! Images, their generations, and the transaction that makes a build READY.
+
+use kiln_spec::SpecHash;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::SqliteRecords;
+use super::builds::define;
+use super::convert::{self, IMAGE_COLUMNS, get, now_ms};
+use crate::error::StoreError;
+use crate::rows::{Finish, FoundImage, ImageRow, NewImage};
+use crate::scope::Scope;
+
+pub(super) async fn current(
+    records: &SqliteRecords,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+) -> Result<Option<ImageRow>, StoreError> {
+    let sql = format!(
+        "SELECT {IMAGE_COLUMNS} FROM images i WHERE scope = ?1 AND spec_hash = ?2 AND lost = 0
+         AND generation = (SELECT current_generation FROM definitions d
+                           WHERE d.scope = ?1 AND d.spec_hash = ?2)"
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .fetch_optional(&records.reader)
+        .await
+        .map_err(StoreError::database("read an image"))?;
+    row.as_ref().map(convert::image).transpose()
+}
+
+pub(super) async fn by_key(
+    records: &SqliteRecords,
+    scope: &Scope,
+    image_key: &str,
+) -> Result<Option<ImageRow>, StoreError> {
+    let sql = format!(
+        "SELECT {IMAGE_COLUMNS} FROM images WHERE scope = ? AND image_key = ? AND lost = 0
+         ORDER BY generation DESC LIMIT 1"
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(scope.as_str())
+        .bind(image_key)
+        .fetch_optional(&records.reader)
+        .await
+        .map_err(StoreError::database("read an image"))?;
+    row.as_ref().map(convert::image).transpose()
+}
+
+pub(super) async fn lock_of(
+    records: &SqliteRecords,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+) -> Result<Option<String>, StoreError> {
+    // The current generation's lock, lost or not; else that of the latest build that came so far.
+    sqlx::query_scalar(
+        "SELECT l.json FROM (
+             SELECT i.lock_hash, 0 AS rank, '' AS id FROM images i
+             JOIN definitions d ON d.scope = i.scope AND d.spec_hash = i.spec_hash
+             WHERE i.scope = ?1 AND i.spec_hash = ?2 AND i.generation = d.current_generation
+             UNION ALL
+             SELECT b.lock_hash, 1, b.id FROM builds b WHERE b.scope = ?1 AND b.spec_hash = ?2
+         ) found JOIN locks l ON l.scope = ?1 AND l.lock_hash = found.lock_hash
+         ORDER BY found.rank, found.id DESC LIMIT 1",
+    )
+    .bind(scope.as_str())
+    .bind(spec_hash.to_hex())
+    .fetch_optional(&records.reader)
+    .await
+    .map_err(StoreError::database("read a lock"))
+}
+
+pub(super) async fn adopt(
+    records: &SqliteRecords,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    canonical: &str,
+    found: &FoundImage,
+) -> Result<ImageRow, StoreError> {
+    let failed = StoreError::database;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("adopt an image"))?;
+    define(&mut transaction, scope, spec_hash, canonical).await?;
+    let row = ImageRow {
+        generation: found.generation,
+        repository: found.repository.clone(),
+        digest: found.digest,
+        lock_hash: None,
+        backend: found.backend.clone(),
+        size_bytes: found.size_bytes,
+        build_id: None,
+    };
+    insert(&mut transaction, scope, spec_hash, &row, None).await?;
+    set_current(&mut transaction, scope, spec_hash, row.generation).await?;
+    transaction
+        .commit()
+        .await
+        .map_err(failed("adopt an image"))?;
+    Ok(row)
+}
+
+pub(super) async fn mark_lost(
+    records: &SqliteRecords,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    generation: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE images SET lost = 1 WHERE scope = ? AND spec_hash = ? AND generation = ?")
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .bind(generation.cast_signed())
+        .execute(&records.writer)
+        .await
+        .map_err(StoreError::database("mark an image as lost"))?;
+    Ok(())
+}
+
+pub(super) async fn finish_ready(
+    records: &SqliteRecords,
+    id: &str,
+    fence: i64,
+    image: &NewImage,
+) -> Result<Finish, StoreError> {
+    let failed = StoreError::database;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("end a build"))?;
+    let build = sqlx::query(
+        "SELECT scope, spec_hash FROM builds
+         WHERE id = ? AND fence = ? AND state NOT IN ('READY', 'FAILED', 'CANCELLED')",
+    )
+    .bind(id)
+    .bind(fence)
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(failed("end a build"))?;
+    let Some(build) = build else {
+        return Ok(Finish::Stale);
+    };
+    let unreadable = |_| StoreError::Row { what: "build" };
+    let scope: Scope = get::<String>(&build, "scope")?
+        .parse()
+        .map_err(|_| StoreError::Row { what: "build" })?;
+    let spec_hash: SpecHash = get::<String>(&build, "spec_hash")?
+        .parse()
+        .map_err(unreadable)?;
+    let row = match same_image(&mut transaction, &scope, &spec_hash, image).await? {
+        Some(row) => row,
+        None => {
+            let row = ImageRow {
+                generation: next_generation(&mut transaction, &scope, &spec_hash).await?,
+                repository: image.repository.clone(),
+                digest: image.digest,
+                lock_hash: Some(image.lock_hash.clone()),
+                backend: image.backend.clone(),
+                size_bytes: image.size_bytes,
+                build_id: Some(id.to_owned()),
+            };
+            insert(
+                &mut transaction,
+                &scope,
+                &spec_hash,
+                &row,
+                Some(&image.image_key),
+            )
+            .await?;
+            row
+        }
+    };
+    set_current(&mut transaction, &scope, &spec_hash, row.generation).await?;
+    sqlx::query(
+        "UPDATE builds SET state = 'READY', digest = ?, generation = ?, finished_ms = ? WHERE id = ?",
+    )
+    .bind(image.digest.to_hex())
+    .bind(row.generation.cast_signed())
+    .bind(now_ms())
+    .bind(id)
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed("end a build"))?;
+    sqlx::query("DELETE FROM remembered_failures WHERE scope = ? AND spec_hash = ?")
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("end a build"))?;
+    transaction.commit().await.map_err(failed("end a build"))?;
+    Ok(Finish::Done(row))
+}
+
+/// A generation of this digest and repository that is there already; it is lost no more.
+async fn same_image(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    image: &NewImage,
+) -> Result<Option<ImageRow>, StoreError> {
+    let sql = format!(
+        "UPDATE images SET lost = 0, image_key = coalesce(image_key, ?), lock_hash = coalesce(lock_hash, ?)
+         WHERE scope = ? AND spec_hash = ? AND digest = ? AND repository = ? RETURNING {IMAGE_COLUMNS}"
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(&image.image_key)
+        .bind(&image.lock_hash)
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .bind(image.digest.to_hex())
+        .bind(&image.repository)
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::database("read an image"))?;
+    row.as_ref().map(convert::image).transpose()
+}
+
+async fn next_generation(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+) -> Result<u64, StoreError> {
+    let highest: i64 = sqlx::query_scalar(
+        "SELECT coalesce(max(generation), 0) FROM images WHERE scope = ? AND spec_hash = ?",
+    )
+    .bind(scope.as_str())
+    .bind(spec_hash.to_hex())
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::database("number an image"))?;
+    Ok(highest.cast_unsigned() + 1)
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    row: &ImageRow,
+    image_key: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO images (scope, spec_hash, generation, repository, digest, image_key, lock_hash,
+         backend, size_bytes, build_id, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(scope.as_str())
+    .bind(spec_hash.to_hex())
+    .bind(row.generation.cast_signed())
+    .bind(&row.repository)
+    .bind(row.digest.to_hex())
+    .bind(image_key)
+    .bind(&row.lock_hash)
+    .bind(&row.backend)
+    .bind(row.size_bytes.cast_signed())
+    .bind(&row.build_id)
+    .bind(now_ms())
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("keep an image"))?;
+    Ok(())
+}
+
+async fn set_current(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    generation: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE definitions SET current_generation = ? WHERE scope = ? AND spec_hash = ?")
+        .bind(generation.cast_signed())
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .execute(connection)
+        .await
+        .map_err(StoreError::database("make an image current"))?;
+    Ok(())
+}
