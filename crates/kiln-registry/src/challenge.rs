@@ -87,6 +87,13 @@ mod tests {
         assert_eq!(parse(&[r#"basic realm="x""#]), Ok(Challenge::Basic));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read_or_refused(value in "[ -~]{0,60}", scheme in "(Bearer |Basic )?") {
+            let _ = parse(&[format!("{scheme}{value}").trim()]);
+        }
+    }
+
     #[test]
     fn what_cannot_be_answered_is_said() {
         assert_eq!(parse(&[]), Err("no challenge".into()));

@@ -16,6 +16,7 @@ const CALM: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     limit: usize,
     state: Mutex<State>,
 }
@@ -28,10 +29,12 @@ struct State {
 }
 
 impl Gate {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, uploads: usize) -> Self {
         let places = Arc::new(Semaphore::new(limit));
+        let uploads = Arc::new(Semaphore::new(uploads));
         Self {
             places,
+            uploads,
             limit,
             state: Mutex::default(),
         }
@@ -41,20 +44,38 @@ impl Gate {
     /// is beyond `deadline`.
     pub(crate) async fn enter(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Duration> {
         loop {
+            self.open(deadline).await?;
             let place = tokio::time::timeout_at(deadline, Arc::clone(&self.places).acquire_owned());
             let Ok(place) = place.await else {
                 return Err(Duration::ZERO);
             };
             let place = place.expect("a gate's semaphore is never closed");
-            let now = Instant::now();
-            let closed_until = self.state().closed_until;
+            // It may have closed while this request waited for its place.
+            if self
+                .state()
+                .closed_until
+                .is_none_or(|until| until <= Instant::now())
+            {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// Waits for the turn of an upload, for as long as those before it take.
+    pub(crate) async fn upload_turn(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.uploads).acquire_owned().await;
+        turn.expect("a gate's semaphore is never closed")
+    }
+
+    /// Waits for the gate to be open, without taking a place: an upload has its turn already. `Err` is
+    /// the time it stays closed, when that is beyond `deadline`.
+    pub(crate) async fn open(&self, deadline: Instant) -> Result<(), Duration> {
+        loop {
+            let (closed_until, now) = (self.state().closed_until, Instant::now());
             match closed_until.filter(|until| *until > now) {
-                None => return Ok(place),
+                None => return Ok(()),
                 Some(until) if until > deadline => return Err(until - now),
-                Some(until) => {
-                    drop(place);
-                    tokio::time::sleep_until(until).await;
-                }
+                Some(until) => tokio::time::sleep_until(until).await,
             }
         }
     }
@@ -95,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_429_closes_the_gate_and_halves_the_places() {
-        let gate = Gate::new(8);
+        let gate = Gate::new(8, 1);
         let start = Instant::now();
         gate.limited(Duration::from_millis(70));
         assert_eq!(gate.places.available_permits(), 4);
@@ -111,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_gate_is_left_at_the_deadline() {
-        let gate = Gate::new(1);
+        let gate = Gate::new(1, 1);
         let deadline = Instant::now() + Duration::from_millis(5);
         let _place = gate.enter(deadline).await.unwrap();
         assert_eq!(gate.enter(deadline).await.unwrap_err(), Duration::ZERO);

@@ -94,13 +94,15 @@ impl RegistryClient {
         {
             return Ok(Pushed::Existing);
         }
-        match exchange.mount_or_begin(from, digest).await? {
-            MountOutcome::Mounted => Ok(Pushed::Mounted),
-            MountOutcome::Upload(session) => {
-                self.push_blob_into(session, to, push).await?;
-                Ok(Pushed::Uploaded)
+        let mut session = None;
+        if from.is_some() {
+            match exchange.mount_or_begin(from, digest).await? {
+                MountOutcome::Mounted => return Ok(Pushed::Mounted),
+                MountOutcome::Upload(begun) => session = Some(begun),
             }
         }
+        self.upload(session, to, &push).await?;
+        Ok(Pushed::Uploaded)
     }
 
     /// Uploads a blob into a session of [`RegistryClient::mount_or_begin`].
@@ -110,10 +112,20 @@ impl RegistryClient {
         to: &Reference,
         push: BlobPush,
     ) -> Result<(), RegistryError> {
-        let exchange = push_exchange(self, to, Operation::PushBlob, &push.descriptor.digest, None);
+        self.upload(Some(session), to, &push).await
+    }
+
+    async fn upload(
+        &self,
+        session: Option<UploadSession>,
+        to: &Reference,
+        push: &BlobPush,
+    ) -> Result<(), RegistryError> {
+        let digest = &push.descriptor.digest;
+        let exchange = push_exchange(self, to, Operation::PushBlob, digest, None);
         let progress = push.progress.as_ref();
         exchange
-            .upload(&push.descriptor, &push.source, Some(session), progress)
+            .upload(&push.descriptor, &push.source, session, progress)
             .await
     }
 

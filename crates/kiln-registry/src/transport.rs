@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, header};
 use kiln_oci::Digest;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use url::Url;
 
@@ -38,7 +39,7 @@ pub(crate) struct Transport {
     pub(crate) timeouts: Timeouts,
     pub(crate) requests_per_host: usize,
     pub(crate) uploads_per_host: usize,
-    pub(crate) gates: Mutex<HashMap<(String, bool), Arc<Gate>>>,
+    pub(crate) gates: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
 /// A request to a registry.
@@ -153,14 +154,20 @@ impl Transport {
 
     /// Sends one HTTP request and waits for the head of its answer.
     pub(crate) async fn hop(&self, hop: Hop<'_>) -> Result<Answer, Fault> {
-        let gate = self.gate(hop.url, matches!(hop.body, Some(Body::Upload(_))));
-        let place = gate.enter(hop.deadline).await.map_err(|wait| {
+        let gate = self.gate(hop.url);
+        let closed = |wait: Duration| {
             if wait.is_zero() {
                 Fault::Busy
             } else {
                 Fault::Wait(wait)
             }
-        })?;
+        };
+        let place = if let Some(Body::Upload(_)) = hop.body {
+            gate.open(hop.deadline).await.map_err(closed)?;
+            None
+        } else {
+            Some(gate.enter(hop.deadline).await.map_err(closed)?)
+        };
         let client = if is_loopback(hop.url) {
             &self.inside
         } else {
@@ -248,27 +255,22 @@ impl Transport {
         })
     }
 
-    fn gate(&self, url: &Url, upload: bool) -> Arc<Gate> {
+    /// Waits for the turn of an upload to a registry.
+    pub(crate) async fn upload_turn(&self, host: &str) -> Result<OwnedSemaphorePermit, Fault> {
+        Ok(self.gate(&self.policy.base(host)?).upload_turn().await)
+    }
+
+    fn gate(&self, url: &Url) -> Arc<Gate> {
         let port = url.port_or_known_default().unwrap_or_default();
-        let key = (
-            format!("{}:{port}", url.host_str().unwrap_or_default()),
-            upload,
-        );
-        let limit = if upload {
-            self.uploads_per_host
-        } else {
-            self.requests_per_host
-        };
+        let key = format!("{}:{port}", url.host_str().unwrap_or_default());
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         // Storage hosts come and go; an idle gate holds nothing worth keeping.
         if gates.len() >= 256 {
             gates.retain(|_, gate| Arc::strong_count(gate) > 1);
         }
-        Arc::clone(
-            gates
-                .entry(key)
-                .or_insert_with(|| Arc::new(Gate::new(limit))),
-        )
+        let (requests, uploads) = (self.requests_per_host, self.uploads_per_host);
+        let new = || Arc::new(Gate::new(requests, uploads));
+        Arc::clone(gates.entry(key).or_insert_with(new))
     }
 }
 

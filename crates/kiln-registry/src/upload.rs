@@ -1,7 +1,7 @@
 //! Sending a blob's bytes, and taking a broken upload up again.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use kiln_oci::{Descriptor, Digest};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::builder::Timeouts;
@@ -40,7 +41,8 @@ pub(crate) struct UploadBody {
 struct Pulse {
     moved: Mutex<Instant>,
     all_sent: AtomicBool,
-    sent: AtomicU64,
+    /// Wakes the waiter when the last byte is sent: another limit counts from there.
+    last_sent: Notify,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -54,7 +56,7 @@ impl UploadBody {
         let pulse = Pulse {
             moved: Mutex::new(Instant::now()),
             all_sent: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
+            last_sent: Notify::new(),
             fault: Mutex::new(None),
         };
         Self {
@@ -122,6 +124,7 @@ impl UploadBody {
                         None => sent.map_err(Fault::from),
                     };
                 }
+                () = self.pulse.last_sent.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -160,13 +163,11 @@ impl Reading {
         if self.at == self.size {
             self.check()?;
         }
-        self.pulse
-            .sent
-            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         *lock(&self.pulse.moved) = Instant::now();
-        self.pulse
-            .all_sent
-            .store(self.at == self.size, Ordering::Relaxed);
+        if self.at == self.size {
+            self.pulse.all_sent.store(true, Ordering::Relaxed);
+            self.pulse.last_sent.notify_one();
+        }
         if let Some(progress) = &self.progress {
             progress(self.at);
         }
@@ -180,11 +181,8 @@ impl Reading {
         let reader = self.reader.as_mut().expect("was set above");
         let rest = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
         let mut piece = BytesMut::with_capacity(PIECE.min(rest));
-        while piece.len() < piece.capacity().min(rest) {
-            if reader.read_buf(&mut piece).await? == 0 {
-                break;
-            }
-        }
+        // One read is one piece: waiting for more would hold back what a slow source has.
+        reader.read_buf(&mut piece).await?;
         piece.truncate(rest);
         if piece.is_empty() {
             let message = format!("it ends after {} bytes instead of {}", self.at, self.size);
@@ -224,6 +222,12 @@ impl Exchange {
         session: Option<UploadSession>,
         progress: Option<&Progress>,
     ) -> Result<(), RegistryError> {
+        // The budget starts with the turn: a queue that moves is no failure.
+        let turn = self
+            .transport()
+            .upload_turn(self.reference.registry())
+            .await;
+        let _turn = turn.map_err(|fault| self.error(fault))?;
         let mut attempts = self.attempts();
         let mut session = session;
         let mut offset = 0;
