@@ -43,15 +43,12 @@ fn instructions(text: &str) -> Vec<String> {
         if line.starts_with('#') || line.is_empty() {
             continue;
         }
-        match line.strip_suffix('\\') {
-            Some(part) => {
-                open.push_str(part);
-                open.push(' ');
-            }
-            None => {
-                open.push_str(line);
-                lines.push(std::mem::take(&mut open));
-            }
+        if let Some(part) = line.strip_suffix('\\') {
+            open.push_str(part);
+            open.push(' ');
+        } else {
+            open.push_str(line);
+            lines.push(std::mem::take(&mut open));
         }
     }
     lines.push(open);

@@ -78,15 +78,15 @@ impl ResolveError {
     /// The failure's class.
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Platform { .. } | Self::Unsupported { .. } => FailureClass::Invalid,
-            Self::Catalog(CatalogError::Reference { .. }) => FailureClass::Invalid,
-            Self::Catalog(CatalogError::NoDefault(_)) => FailureClass::NotFound,
+            Self::Platform { .. }
+            | Self::Unsupported { .. }
+            | Self::Catalog(CatalogError::Reference { .. }) => FailureClass::Invalid,
+            Self::Catalog(CatalogError::NoDefault(_)) | Self::Python(_) => FailureClass::NotFound,
             Self::Catalog(_) => FailureClass::Internal,
             Self::Base(error) | Self::Facts(FactsError::Fetch { source: error, .. }) => {
                 of_registry(error)
             }
             Self::Facts(FactsError::Layer { .. }) | Self::Archive { .. } => FailureClass::Integrity,
-            Self::Python(_) => FailureClass::NotFound,
             Self::Conda(error) => of_conda(error.kind()),
             Self::Tool(error) => of_tool(error),
             Self::Pypi(error) => of_pypi(error.kind()),

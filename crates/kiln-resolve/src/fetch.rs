@@ -22,9 +22,9 @@ const WAITS: [Duration; 3] = [
     Duration::from_secs(4),
 ];
 /// The longest `Retry-After` that is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long a download may bring nothing.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// The most bytes of an archive whose size nobody told.
 const MOST_BYTES: u64 = 32 << 30;
 
@@ -394,13 +394,14 @@ where
             }
             Ok(None) => None,
             Ok(Some(Err(error))) => Some((Err(error), (stream, left, true))),
-            Ok(Some(Ok(bytes))) => match left.checked_sub(bytes.len() as u64) {
-                Some(left) => Some((Ok(bytes), (stream, left, false))),
-                None => {
+            Ok(Some(Ok(bytes))) => {
+                if let Some(left) = left.checked_sub(bytes.len() as u64) {
+                    Some((Ok(bytes), (stream, left, false)))
+                } else {
                     let error = io::Error::other("more bytes come than the archive has");
                     Some((Err(error), (stream, 0, true)))
                 }
-            },
+            }
         }
     })
 }

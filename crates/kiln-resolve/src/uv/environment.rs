@@ -38,17 +38,24 @@ const SYSTEM_BUNDLES: [&str; 4] = [
 ];
 
 impl ProcessSettings {
-    /// The first executable of a name in the search path.
-    pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
+    /// The executables of a name in the search path, in its order.
+    pub(crate) fn find(&self, name: &str) -> Vec<PathBuf> {
         self.search_path
             .iter()
             .map(|folder| folder.join(name))
-            .find(|path| path.is_absolute() && is_executable(path))
+            .filter(|path| path.is_absolute() && is_executable(path))
+            .collect()
     }
 
-    /// The host's python.
-    pub(crate) fn python(&self) -> Option<PathBuf> {
-        self.python.clone().or_else(|| self.find("python3"))
+    /// The host's pythons, best first. Scripts that only lead to one (version managers have them) come
+    /// last: they need a whole environment of their own.
+    pub(crate) fn pythons(&self) -> Vec<PathBuf> {
+        if let Some(python) = &self.python {
+            return vec![python.clone()];
+        }
+        let mut pythons = self.find("python3");
+        pythons.sort_by_key(|path| !is_program(path));
+        pythons
     }
 
     /// A command with a clean environment whose home and temporary folder is `home`; its PATH is empty
@@ -110,4 +117,12 @@ fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     fs_err::metadata(path)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether a file is a program itself and not a script.
+fn is_program(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read =
+        fs_err::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic));
+    read.is_ok() && magic == *b"\x7fELF"
 }

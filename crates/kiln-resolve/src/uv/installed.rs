@@ -71,18 +71,13 @@ pub(super) fn stand_in_name(distribution: &Installed) -> Option<String> {
 
 /// A lock that names the installed versions: uv keeps what an earlier lock says where it fits.
 pub(super) fn preferences(installed: &[Installed]) -> String {
-    let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"kiln\"\n");
-    for distribution in installed {
-        if stand_in_name(distribution).is_some() {
-            let name = &distribution.name;
-            let version = &distribution.version;
-            text.push_str("\n[[packages]]\n");
-            text.push_str(&format!("name = {}\n", toml::Value::from(name.as_str())));
-            text.push_str(&format!(
-                "version = {}\n",
-                toml::Value::from(version.as_str())
-            ));
-        }
-    }
-    text
+    let head = "lock-version = \"1.0\"\ncreated-by = \"kiln\"\n".to_owned();
+    let packages = installed
+        .iter()
+        .filter(|known| stand_in_name(known).is_some());
+    packages.fold(head, |text, known| {
+        let name = toml::Value::from(known.name.as_str());
+        let version = toml::Value::from(known.version.as_str());
+        text + &format!("\n[[packages]]\nname = {name}\nversion = {version}\n")
+    })
 }

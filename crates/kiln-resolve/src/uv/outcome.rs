@@ -17,7 +17,7 @@ pub(super) fn message(stderr: &str, secrets: &[String]) -> String {
             }
             line
         })
-        .filter(|line| !line.starts_with("Resolved "))
+        .filter(|line| !line.starts_with("Resolved ") && !line.starts_with("warning: "))
         .take(MOST_LINES)
         .collect();
     lines.join("\n").trim().to_owned()

@@ -125,7 +125,7 @@ fn wheel_address(text: &str, url: &VerbatimUrl) -> Result<Url, PypiError> {
         why: why.into(),
     };
     match url.scheme() {
-        "http" | "https" if url.path().ends_with(".whl") => Ok(url.clone()),
+        "http" | "https" if has_wheel_name(url) => Ok(url.clone()),
         "http" | "https" => Err(needs("it is the address of a source archive")),
         scheme
             if scheme.starts_with("git+")
@@ -145,6 +145,16 @@ fn wheel_address(text: &str, url: &VerbatimUrl) -> Result<Url, PypiError> {
             reason: "only http and https addresses of wheels can be taken".into(),
         }),
     }
+}
+
+fn has_wheel_name(url: &Url) -> bool {
+    let name = url
+        .path_segments()
+        .and_then(|mut segments| segments.next_back());
+    name.is_some_and(|name| {
+        name.rsplit_once('.')
+            .is_some_and(|(_, extension)| extension == "whl")
+    })
 }
 
 /// The requirement's name and extras, and its marker, without a version.
@@ -223,7 +233,10 @@ impl RequirementsFile {
             ));
         }
         let secret = self.authorized(&url, credentials);
-        self.text.push_str(&format!("{option} {secret}\n"));
+        self.text.push_str(option);
+        self.text.push(' ');
+        self.text.push_str(secret.as_str());
+        self.text.push('\n');
         Ok(())
     }
 

@@ -353,7 +353,11 @@ impl<'a> Run<'a> {
             roots,
             stand_ins,
             cache_dir,
-            python: process.python().ok_or(PypiError::NoPython)?,
+            python: process
+                .pythons()
+                .into_iter()
+                .next()
+                .ok_or(PypiError::NoPython)?,
             certificates: process.certificates(folder.path()).map_err(&doing)?,
             folder,
         })
@@ -415,8 +419,6 @@ impl<'a> Run<'a> {
         command
             .args(["pip", "compile"])
             .arg(input)
-            .arg("--constraints")
-            .arg(folder.join("constraints.txt"))
             .args(["--format", "pylock.toml", "--output-file"])
             .arg(output)
             .args([
@@ -442,26 +444,24 @@ impl<'a> Run<'a> {
                     IndexStrategy::FirstIndex => "first-index",
                     IndexStrategy::UnsafeBestMatch => "unsafe-best-match",
                 },
-                "--prerelease",
-                if request.pip.pre {
-                    "allow"
-                } else {
-                    "if-necessary-or-explicit"
-                },
             ])
             .env("UV_CACHE_DIR", &self.cache_dir)
             // The pages that were read are learned from the client's log.
             .env("RUST_LOG", "uv_client=debug");
+        if request.pip.pre {
+            command.args(["--prerelease", "allow"]);
+        }
+        if !request.pip.constraints.is_empty() {
+            command
+                .arg("--constraints")
+                .arg(folder.join("constraints.txt"));
+        }
         if !request.installed.is_empty() {
             command.arg("--find-links").arg(&self.stand_ins);
         }
-        match &self.certificates {
-            Some(bundle) => {
-                command.arg("--system-certs").env("SSL_CERT_FILE", bundle);
-            }
-            None => {
-                command.arg("--system-certs");
-            }
+        command.arg("--system-certs");
+        if let Some(bundle) = &self.certificates {
+            command.env("SSL_CERT_FILE", bundle);
         }
         command
     }

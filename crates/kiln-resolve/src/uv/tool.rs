@@ -181,10 +181,7 @@ impl UvTool {
             });
         }
         let kept = settings.tools_dir.join(format!("uv-{UV_VERSION}"));
-        for path in [Some(kept.clone()), process.find("uv")]
-            .into_iter()
-            .flatten()
-        {
+        for path in std::iter::once(kept.clone()).chain(process.find("uv")) {
             let found = version(process, &path, folder.path()).await;
             if found.is_some_and(|found| is_pinned(&found)) {
                 return Ok(Self { path });
@@ -285,12 +282,29 @@ async fn from_index(
     Ok(path)
 }
 
-/// Lets the host's pip fetch the wheel from its own default index; no package code runs.
+/// Lets a pip of the host fetch the wheel from its own default index; no package code runs.
 async fn by_pip(process: &ProcessSettings, folder: &Path) -> Result<PathBuf, UvToolError> {
-    let python = process.python().ok_or(UvToolError::NoPython)?;
+    let mut first = None;
+    for python in process.pythons() {
+        match by_pip_of(&python, process, folder).await {
+            Ok(wheel) => return Ok(wheel),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or(UvToolError::NoPython))
+}
+
+async fn by_pip_of(
+    python: &Path,
+    process: &ProcessSettings,
+    folder: &Path,
+) -> Result<PathBuf, UvToolError> {
     let mut pinned = format!("uv=={UV_VERSION}");
     for (_, digest) in WHEELS {
-        pinned.push_str(&format!(" --hash=sha256:{digest}"));
+        pinned.push_str(" --hash=sha256:");
+        pinned.push_str(digest);
     }
     let requirements = folder.join("uv.txt");
     let target = folder.join("wheel");
@@ -298,7 +312,7 @@ async fn by_pip(process: &ProcessSettings, folder: &Path) -> Result<PathBuf, UvT
     let certificates = process
         .certificates(folder)
         .map_err(failed("reading the extra CA failed"))?;
-    let mut command = process.command(&python, folder, true);
+    let mut command = process.command(python, folder, true);
     command
         .args([
             "-m",

@@ -1,0 +1,9 @@
+//! The resolver against channels, an index and a registry that the tests serve themselves.
+//!
+//! `uv` is the real one: its wheel is fetched once per target folder, by the pinned hash.
+
+mod base;
+mod bed;
+mod fetch;
+mod mixed;
+mod pypi;
