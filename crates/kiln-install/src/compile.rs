@@ -59,7 +59,7 @@ pub(crate) fn compile(
     })?;
     let failed = sources
         .iter()
-        .filter(|source| !bytecode_of(source, python).exists())
+        .filter(|source| !is_compiled(source, python, &magic))
         .count() as u64;
     let messages = messages.into_iter().flatten().take(MAX_TOLD).collect();
     Ok(Compiled {
@@ -153,6 +153,8 @@ fn run(interpreter: &Path, sources: &[PathBuf]) -> Result<Vec<String>, InstallEr
             "-m",
             "compileall",
             "-q",
+            // It would take a compiled form of the same second for valid, whatever its size.
+            "-f",
             "--invalidation-mode",
             "unchecked-hash",
             "-i",
@@ -187,4 +189,98 @@ fn run(interpreter: &Path, sources: &[PathBuf]) -> Result<Vec<String>, InstallEr
         .map(str::trim)
         .filter(|line| line.starts_with("***"));
     Ok(lines.map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_link::PythonHome;
+
+    use super::*;
+
+    /// A venv on the host's python, with these sources in its library.
+    fn environment(sources: &[(&str, &str)]) -> (tempfile::TempDir, PythonTarget) {
+        let script = "import sys; print(sys._base_executable, sys.version_info[1])";
+        let output = Command::new("python3")
+            .args(["-c", script])
+            .output()
+            .expect("there is one");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let (interpreter, minor) = text.trim().rsplit_once(' ').expect("two words");
+        let minor = minor.parse().expect("a number");
+        let python = PythonTarget::new(minor, PythonHome::Venv, "x86_64");
+        let folder = tempfile::tempdir().expect("a folder");
+        crate::venv::make(folder.path(), Path::new(interpreter), &python).expect("it is made");
+        for (name, text) in sources {
+            let path = folder.path().join(python.site_packages.as_str()).join(name);
+            fs_err::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs_err::write(path, text).expect("written");
+        }
+        (folder, python)
+    }
+
+    fn bytecode(folder: &Path, python: &PythonTarget, name: &str) -> Vec<u8> {
+        let source = folder.join(python.site_packages.as_str()).join(name);
+        fs_err::read(bytecode_of(&source, python)).expect("it is compiled")
+    }
+
+    #[test]
+    fn sources_get_unchecked_bytecode_once_and_faulty_ones_are_told() {
+        let (folder, python) = environment(&[
+            ("a.py", "x = {1, 'a', 'b'}\n"),
+            ("p/b.py", ""),
+            ("bad.py", "x = (\n"),
+        ]);
+        let compiled = compile(folder.path(), &python, |_, _| {}).expect("it runs");
+        assert_eq!((compiled.done, compiled.failed), (2, 1));
+        let [message] = compiled.messages.as_slice() else {
+            panic!("{:?}", compiled.messages)
+        };
+        assert!(message.contains("bad.py"), "{message}");
+        assert_eq!(
+            bytecode(folder.path(), &python, "p/b.py")[4..8],
+            [1, 0, 0, 0]
+        );
+        let again = compile(folder.path(), &python, |_, _| {}).expect("it runs");
+        assert_eq!(
+            (again.done, again.failed),
+            (0, 1),
+            "what is compiled is kept"
+        );
+    }
+
+    #[test]
+    fn shipped_bytecode_is_kept_while_it_matches_its_source() {
+        let (folder, python) = environment(&[("same.py", "x = 1\n"), ("changed.py", "x = 1\n")]);
+        let site = folder.path().join(python.site_packages.as_str());
+        let status = Command::new(folder.path().join("bin/python"))
+            .args(["-m", "compileall", "-q", "--invalidation-mode", "timestamp"])
+            .arg(&site)
+            .env_clear()
+            .status()
+            .expect("it runs");
+        assert!(status.success());
+        fs_err::write(site.join("changed.py"), "x = 12\n").expect("written");
+        let compiled = compile(folder.path(), &python, |_, _| {}).expect("it runs");
+        assert_eq!((compiled.done, compiled.failed), (1, 0));
+        assert_eq!(bytecode(folder.path(), &python, "same.py")[4..8], [0; 4]);
+        assert_eq!(
+            bytecode(folder.path(), &python, "changed.py")[4..8],
+            [1, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn many_sources_are_compiled_and_counted() {
+        let names: Vec<String> = (0..CHUNK_FILES + 5).map(|n| format!("m/n{n}.py")).collect();
+        let sources: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let (folder, python) = environment(&sources);
+        let told = std::sync::Mutex::new(Vec::new());
+        let progress = |done, total| told.lock().expect("no panic").push((done, total));
+        let compiled = compile(folder.path(), &python, progress).expect("it runs");
+        let total = names.len() as u64;
+        assert_eq!((compiled.done, compiled.failed), (total, 0));
+        let told = told.into_inner().expect("no panic");
+        assert_eq!(told.first(), Some(&(0, total)));
+        assert!(told.contains(&(total, total)), "{told:?}");
+    }
 }

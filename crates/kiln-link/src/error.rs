@@ -51,6 +51,9 @@ pub enum Problem {
     /// A file would run with its owner's rights.
     #[error("setuid and setgid files are not allowed in a package")]
     SetId,
+    /// A file stands where an installation keeps its own records.
+    #[error("the path belongs to the environment's own records")]
+    Reserved,
     /// One path has two contents.
     #[error("the package has this path twice")]
     Duplicate,

@@ -120,6 +120,13 @@ impl PrefixPath {
         true
     }
 
+    /// Whether an installation keeps its own records here: no package may bring one.
+    pub(crate) fn is_record(&self) -> bool {
+        self.0
+            .strip_prefix("conda-meta/")
+            .is_some_and(|name| name == "history" || name.strip_suffix(".json").is_some())
+    }
+
     /// This path as seen from a directory of the same prefix, as `os.path.relpath` writes it.
     pub(crate) fn relative_to(&self, directory: &Self) -> String {
         let from: Vec<&str> = directory.0.split('/').collect();

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::Deserialize;
 
-use crate::folder::FolderSink;
+use crate::folder::{FolderSink, Found};
 use crate::path::PrefixPath;
 use crate::target::PythonTarget;
 use crate::wheel::{normalised, parse_csv, script_names};
@@ -40,8 +40,9 @@ pub enum UninstallError {
 /// Removes the files of the installed distribution of this name; gives the removed paths, none when
 /// it isn't installed.
 ///
-/// The files are those of its RECORD, their byte-compiled forms and the scripts of its entry points.
-/// Without a RECORD they are what the owning conda package has below the library directory.
+/// The files are those of its RECORD, their byte-compiled forms, the scripts of its entry points and
+/// all that is left in its metadata directory. Without a RECORD they are what the owning conda
+/// package has below the library directory.
 pub fn uninstall(
     folder: &mut FolderSink,
     python: &PythonTarget,
@@ -114,11 +115,27 @@ fn record_files(
                 .filter_map(|name| PrefixPath::new(&format!("bin/{name}")).ok()),
         );
     }
-    // conda and pip add files that the RECORD of a conda package doesn't always name.
-    for file in ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json"] {
-        files.extend(info.join(file).ok());
-    }
+    // What stays here would look like an installed distribution, and the RECORD of a conda package
+    // doesn't always name all of it.
+    all_below(folder, info, &mut files)?;
     Ok(Some(files))
+}
+
+/// Every file and link below a directory.
+fn all_below(
+    folder: &FolderSink,
+    directory: &PrefixPath,
+    files: &mut Vec<PrefixPath>,
+) -> io::Result<()> {
+    for name in folder.list(directory)? {
+        let path = directory.join(&name).map_err(io::Error::other)?;
+        match folder.find(&path)? {
+            Some(Found::Directory) => all_below(folder, &path, files)?,
+            Some(_) => files.push(path),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// What the conda package that owns a distribution has below the library directory.
@@ -181,4 +198,102 @@ fn with_bytecode(folder: &FolderSink, file: &PrefixPath) -> io::Result<Vec<Prefi
         }
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::target::PythonHome;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    fn prefix(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs_err::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs_err::write(path, text).expect("written");
+        }
+        folder
+    }
+
+    fn left(root: &Path) -> Vec<String> {
+        let mut sink = FolderSink::open(root).expect("it is there");
+        let mut found = Vec::new();
+        for top in ["bin", "conda-meta", "include", "lib", "other"] {
+            let top = PrefixPath::new(top).expect("safe");
+            all_below(&sink, &top, &mut found).expect("readable");
+        }
+        sink.remove(&PrefixPath::new("none").expect("safe"))
+            .expect("nothing to do");
+        found.iter().map(PrefixPath::to_string).collect()
+    }
+
+    fn run(root: &Path, name: &str) -> Result<usize, UninstallError> {
+        let python = PythonTarget::new(11, PythonHome::Conda, "x86_64");
+        let mut sink = FolderSink::open(root).expect("it is there");
+        uninstall(&mut sink, &python, name).map(|removed| removed.len())
+    }
+
+    #[test]
+    fn what_record_and_entry_points_name_goes_with_its_bytecode() {
+        let site = |path: &str| format!("{SITE}/{path}");
+        let record = "My_Pkg/a.py,,\n../../../bin/tool,,\n../../../../outside,,\n";
+        let points = "[console_scripts]\nrun = my_pkg:main\n";
+        let info = "My_Pkg-1.0.dist-info";
+        let folder = prefix(&[
+            (&site("My_Pkg/a.py"), ""),
+            (&site("My_Pkg/__pycache__/a.cpython-311.pyc"), ""),
+            (&site("My_Pkg/__pycache__/a.cpython-311.opt-1.pyc"), ""),
+            (&site("other/b.py"), ""),
+            (&site(&format!("{info}/RECORD")), record),
+            (&site(&format!("{info}/entry_points.txt")), points),
+            (&site(&format!("{info}/licenses/LICENSE")), ""),
+            (&site("my_pkg_more-1.0.dist-info/RECORD"), ""),
+            ("bin/tool", ""),
+            ("bin/run", ""),
+            ("bin/stays", ""),
+            ("conda-meta/my-pkg-1.0-0.json", "{}"),
+        ]);
+        assert_eq!(run(folder.path(), "my.pkg").expect("it is removed"), 8);
+        let stays = [
+            "bin/stays".to_owned(),
+            "conda-meta/my-pkg-1.0-0.json".to_owned(),
+            site("my_pkg_more-1.0.dist-info/RECORD"),
+            site("other/b.py"),
+        ];
+        assert_eq!(left(folder.path()), stays);
+        assert_eq!(run(folder.path(), "my-pkg").expect("it is not there"), 0);
+    }
+
+    #[test]
+    fn without_a_record_the_owning_conda_package_tells() {
+        let site = |path: &str| format!("{SITE}/{path}");
+        let owned = format!(
+            r#"{{"files": ["{SITE}/p/a.py", "{SITE}/p-1.0.dist-info/METADATA", "lib/libp.so"]}}"#
+        );
+        let folder = prefix(&[
+            (&site("p/a.py"), ""),
+            (&site("p-1.0.dist-info/METADATA"), ""),
+            ("lib/libp.so", ""),
+            ("conda-meta/p-1.0-0.json", &owned),
+            ("conda-meta/broken.json", "{"),
+        ]);
+        assert_eq!(run(folder.path(), "p").expect("it is removed"), 2);
+        assert_eq!(
+            left(folder.path()),
+            [
+                "conda-meta/broken.json",
+                "conda-meta/p-1.0-0.json",
+                "lib/libp.so"
+            ]
+        );
+        let folder = prefix(&[(&site("p-1.0.egg-info"), "Name: p\n")]);
+        let error = run(folder.path(), "p").expect_err("nobody owns it");
+        assert!(
+            matches!(error, UninstallError::Unknown { directory } if directory == "p-1.0.egg-info")
+        );
+    }
 }

@@ -101,6 +101,9 @@ impl CondaPackage {
             .iter()
             .map(|listed| installed_path(&listed.path, info.noarch, python))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(record) = targets.iter().find(|path| path.is_record()) {
+            return Err(Problem::Reserved.at(record.as_str()));
+        }
         let mut seen = HashSet::new();
         if let Some(twice) = targets.iter().find(|path| !seen.insert(*path)) {
             return Err(Problem::Duplicate.at(twice.as_str()));
@@ -353,7 +356,7 @@ impl<'a> Run<'a> {
             return Err(Problem::Duplicate);
         }
         let Some(at) = at else {
-            return Ok(()); // not in the package's list: metadata
+            return check_unlisted(&path, &entry.kind); // not linked: metadata
         };
         match &entry.kind {
             TarKind::File => self.file(at, files, &entry),
@@ -606,6 +609,21 @@ impl<'a> Run<'a> {
                 .map_err(|error| Problem::from_write(error).at(path.as_str()))?;
         }
         Ok(())
+    }
+}
+
+/// What a package doesn't list is not linked; links out of the prefix are refused even so, except
+/// among the metadata, where recipes may have any.
+fn check_unlisted(path: &PrefixPath, kind: &TarKind) -> Result<(), Problem> {
+    if path.as_str().starts_with("info/") {
+        return Ok(());
+    }
+    match kind {
+        TarKind::Symlink(target) if !path.link_stays_inside(target) => Err(Problem::LinkOutside {
+            target: target.clone(),
+        }),
+        TarKind::HardLink(target) => Ok(PrefixPath::from_archive(target).map(drop)?),
+        _ => Ok(()),
     }
 }
 

@@ -253,6 +253,15 @@ fn one_path_has_one_content() {
 }
 
 #[test]
+fn a_record_of_an_installation_is_no_packages_file() {
+    for name in ["conda-meta/other-1.0-0.json", "conda-meta/history"] {
+        let conda = Conda::new(vec![file(name, b"{}")]);
+        assert!(matches!(problem(&conda), Problem::Reserved));
+    }
+    linked(&Conda::new(vec![file("conda-meta/pinned", b"x 1\n")])).expect("conda reads pins there");
+}
+
+#[test]
 fn a_content_that_is_not_the_listed_one_is_refused() {
     let mut hash = Conda::new(vec![file("lib/x", b"1")]);
     hash.paths

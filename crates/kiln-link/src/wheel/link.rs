@@ -435,6 +435,9 @@ fn one(
             ));
         }
     };
+    if path.is_record() {
+        return Err(Problem::Reserved);
+    }
     let script = scheme == "scripts";
     Ok(Some(Planned {
         index,

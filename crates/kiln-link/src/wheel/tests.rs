@@ -192,6 +192,12 @@ fn one_path_has_one_content() {
 }
 
 #[test]
+fn a_record_of_an_installation_is_no_wheels_file() {
+    let files: Files<'_> = &[("pkg-1.0.data/data/conda-meta/x-1-0.json", b"{}", 0o644)];
+    assert!(matches!(problem(files), Problem::Reserved));
+}
+
+#[test]
 fn another_wheel_than_the_locks_is_refused() {
     let files: Files<'_> = &[("pkg/a.py", b"1", 0o644)];
     let refused = |request, target: &Target| {
