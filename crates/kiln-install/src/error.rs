@@ -134,3 +134,36 @@ impl InstallError {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_link::Problem;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_wherever_it_is_met() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let link = |problem| {
+            InstallError::Link(LinkError {
+                package: "a.whl".to_owned(),
+                entry: None,
+                problem,
+            })
+        };
+        assert_eq!(InstallError::io("writing")(full()).class(), "disk");
+        assert_eq!(link(Problem::Write(full())).class(), "disk");
+        assert_eq!(
+            link(Problem::Write(io::Error::from(
+                io::ErrorKind::PermissionDenied
+            )))
+            .class(),
+            "internal"
+        );
+        assert_eq!(link(Problem::Unrecorded).class(), "integrity");
+        let chain = link(Problem::Duplicate).chain();
+        let expected =
+            "a package can't be linked: linking a.whl failed: the package has this path twice";
+        assert_eq!(chain, expected);
+    }
+}

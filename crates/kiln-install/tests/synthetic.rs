@@ -358,3 +358,48 @@ fn a_wrong_or_missing_archive_stops_before_anything_is_written() {
     assert_eq!(error.class(), "invalid");
     assert!(!case.prefix().exists());
 }
+
+#[test]
+fn the_program_ends_with_a_line_that_says_how_it_went() {
+    let run = |case: &Case, archives: &str| {
+        let lock = case.folder.path().join("lock.json");
+        fs_err::write(&lock, case.lock.to_json()).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_kiln-install"))
+            .arg("--lock")
+            .arg(&lock)
+            .arg("--archives")
+            .arg(case.folder.path().join(archives))
+            .arg("--prefix")
+            .arg(case.prefix())
+            .output()
+            .expect("it starts");
+        let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+            .collect();
+        let last = lines.last().expect("there is a line").clone();
+        (output.status.code(), last, lines)
+    };
+    let case = Case::new(&["links-1.0-0.conda"], &[]);
+    let (code, last, lines) = run(&case, "archives");
+    assert_eq!(
+        (code, &last["step"], &last["conda_packages"]),
+        (Some(0), &"finished".into(), &1.into())
+    );
+    assert_eq!(
+        lines[0],
+        serde_json::json!({"step": "verify", "done": 1, "total": 1})
+    );
+    let (code, last, _) = run(&case, "nowhere");
+    assert_eq!(
+        (code, &last["step"], &last["class"]),
+        (Some(1), &"failed".into(), &"not_found".into())
+    );
+    let hostile = Case::new(&["hostile-dotdot-1.0-0.conda"], &[]);
+    let (code, last, _) = run(&hostile, "archives");
+    assert_eq!((code, &last["class"]), (Some(1), &"integrity".into()));
+    let usage = Command::new(env!("CARGO_BIN_EXE_kiln-install"))
+        .output()
+        .expect("it starts");
+    assert_eq!(usage.status.code(), Some(64));
+}

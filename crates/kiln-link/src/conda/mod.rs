@@ -6,14 +6,15 @@
 mod archive;
 mod entry_point;
 mod info;
-mod link;
+mod package;
 mod placeholder;
 mod record;
+mod run;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use entry_point::is_dotted;
-pub use link::{CondaPackage, CondaRequest};
+pub use package::{CondaPackage, CondaRequest};
 
 /// How a file holds the placeholder of the prefix it was built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

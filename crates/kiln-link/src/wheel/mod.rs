@@ -5,15 +5,17 @@
 //! file by file.
 
 mod entry_points;
-mod link;
 mod metadata;
 mod name;
+mod package;
+mod plan;
 mod record;
+mod script;
 mod tags;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use entry_points::script_names;
-pub use link::{WheelPackage, WheelRequest};
 pub(crate) use name::normalised;
+pub use package::{WheelPackage, WheelRequest};
 pub(crate) use record::parse_csv;

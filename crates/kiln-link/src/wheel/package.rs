@@ -1,4 +1,4 @@
-//! Links one wheel.
+//! One wheel: what it is, where its files go, its RECORD.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -8,25 +8,18 @@ use fs_err::File;
 use super::entry_points::{EntryPoints, interpreter};
 use super::metadata::{Headers, check_wheel};
 use super::name::{WheelName, normalised, not_the_one, same_version};
+use super::plan::{Planned, plan};
 use super::record::{Demands, RecordRow};
+use super::script::{rewritten, split_first_line};
 use super::{record, tags};
 use crate::entry::{CONSTANT_MTIME, Entry, Node, Origin, Sink};
 use crate::error::{Found, LinkError, Problem};
 use crate::hash::{Hashing, Verifying, drain, sha256};
 use crate::limits::read_limited;
 use crate::linked::Linked;
-use crate::path::{PathError, PrefixPath};
-use crate::target::{PythonHome, PythonTarget, Target};
-use crate::zip::{Zip, ZipEntry};
-
-/// How a script of `.data` begins that is to run by the environment's python.
-const PYTHON_MARK: &[u8] = b"#!python";
-/// Longest first line of a script that is rewritten.
-const MAX_FIRST_LINE_BYTES: u64 = 64 << 10;
-/// `S_IFMT`, `S_IFREG` and `S_IFLNK` of a zip entry's Unix mode.
-const KIND_MASK: u32 = 0o170_000;
-const REGULAR: u32 = 0o100_000;
-const SYMLINK: u32 = 0o120_000;
+use crate::path::PrefixPath;
+use crate::target::{PythonTarget, Target};
+use crate::zip::Zip;
 
 /// The wheel that is expected in an archive, as the lock names it.
 #[derive(Debug, Clone)]
@@ -53,14 +46,6 @@ pub struct WheelPackage {
     /// What is installed from the archive, in the archive's order.
     plan: Vec<Planned>,
     scripts: Vec<(PrefixPath, String)>,
-}
-
-/// One file of the archive and where it goes.
-struct Planned {
-    index: usize,
-    path: PrefixPath,
-    script: bool,
-    executable: bool,
 }
 
 impl WheelPackage {
@@ -350,153 +335,4 @@ fn check_identity(headers: &Headers, request: &WheelRequest) -> Result<(), Probl
         headers.need("version")?,
         same_version,
     )
-}
-
-/// Says for each file of the archive where it goes.
-fn plan(
-    zip: &Zip<File>,
-    info: &str,
-    request: &WheelRequest,
-    python: &PythonTarget,
-    points: &EntryPoints,
-) -> Result<Vec<Planned>, Found> {
-    let data = format!(
-        "{}.data",
-        info.strip_suffix(".dist-info").unwrap_or_default()
-    );
-    // What the installer writes itself never comes from the archive.
-    let own: Vec<String> = ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json"]
-        .iter()
-        .map(|file| format!("{info}/{file}"))
-        .collect();
-    let mut plan = Vec::new();
-    for (index, entry) in zip.entries().iter().enumerate() {
-        let planned =
-            one(index, entry, &data, request, python).map_err(|problem| problem.at(&entry.name))?;
-        let Some(planned) = planned else { continue };
-        let replaced = planned.script && points.replaces(planned.path.file_name());
-        if !replaced && !own.contains(&entry.name) {
-            plan.push(planned);
-        }
-    }
-    Ok(plan)
-}
-
-fn one(
-    index: usize,
-    entry: &ZipEntry,
-    data: &str,
-    request: &WheelRequest,
-    python: &PythonTarget,
-) -> Result<Option<Planned>, Problem> {
-    if entry.name.contains('\\') {
-        return Err(Problem::UnsafePath(PathError::Backslash));
-    }
-    // Directories are checked like files and made where a file needs them.
-    PrefixPath::new(entry.name.strip_suffix('/').unwrap_or(&entry.name))?;
-    let kind = entry.unix_mode & KIND_MASK;
-    match kind {
-        _ if entry.is_directory() => return Ok(None),
-        0 | REGULAR => {}
-        SYMLINK => return Err(Problem::ForbiddenKind("symlink in a wheel")),
-        _ => return Err(Problem::ForbiddenKind("device or pipe")),
-    }
-    if entry.unix_mode & 0o6000 != 0 {
-        return Err(Problem::SetId);
-    }
-    let executable = kind == REGULAR && entry.unix_mode & 0o111 != 0;
-    let top = entry.name.split('/').next().unwrap_or_default();
-    if top.strip_suffix(".data").is_none() || !entry.name.contains('/') {
-        let path = python.site_packages.join(&entry.name)?;
-        return Ok(Some(Planned {
-            index,
-            path,
-            script: false,
-            executable,
-        }));
-    }
-    if top != data {
-        return Err(Problem::Archive(
-            "a .data directory belongs to another wheel",
-        ));
-    }
-    let mut parts = entry.name.splitn(3, '/').skip(1);
-    let (Some(scheme), Some(below)) = (parts.next(), parts.next()) else {
-        return Err(Problem::Archive("a file of .data belongs to no scheme"));
-    };
-    let path = match scheme {
-        "purelib" | "platlib" => python.site_packages.join(below)?,
-        "scripts" => PrefixPath::new(&format!("bin/{below}"))?,
-        "data" => PrefixPath::new(below)?,
-        "headers" => headers_directory(request, python)?.join(below)?,
-        _ => {
-            return Err(Problem::Archive(
-                "a file of .data belongs to an unknown scheme",
-            ));
-        }
-    };
-    if path.is_record() {
-        return Err(Problem::Reserved);
-    }
-    let script = scheme == "scripts";
-    Ok(Some(Planned {
-        index,
-        path,
-        script,
-        executable: executable || script,
-    }))
-}
-
-fn headers_directory(
-    request: &WheelRequest,
-    python: &PythonTarget,
-) -> Result<PrefixPath, PathError> {
-    let site = match python.home {
-        PythonHome::Venv => "site/",
-        PythonHome::Conda => "",
-    };
-    PrefixPath::new(&format!(
-        "include/{site}{}/{}",
-        python.versioned_name(),
-        request.name
-    ))
-}
-
-/// The bytes up to and with the first line end, and the rest.
-fn split_first_line<R: Read>(mut content: R) -> Result<(Vec<u8>, impl Read), Problem> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while head.last() != Some(&b'\n') {
-        if head.len() as u64 > MAX_FIRST_LINE_BYTES {
-            return Err(Problem::TooLarge {
-                what: "bytes in a script's first line",
-                limit: MAX_FIRST_LINE_BYTES,
-            });
-        }
-        // Only a line that names python is looked at to its end.
-        if head.len() >= PYTHON_MARK.len() && !head.starts_with(PYTHON_MARK) {
-            break;
-        }
-        if content.read(&mut byte).map_err(Problem::from_read)? == 0 {
-            break;
-        }
-        head.push(byte[0]);
-    }
-    Ok((head, content))
-}
-
-struct FirstLine {
-    bytes: Vec<u8>,
-    was: u64,
-}
-
-/// `#!python` with whatever follows becomes the environment's interpreter, as pip does.
-fn rewritten(line: Vec<u8>, interpreter: &str) -> FirstLine {
-    let was = line.len() as u64;
-    let bytes = if line.starts_with(PYTHON_MARK) {
-        format!("#!{interpreter}\n").into_bytes()
-    } else {
-        line
-    };
-    FirstLine { bytes, was }
 }

@@ -5,16 +5,21 @@
 //! headers that wait for an entry that doesn't come, extensions of extensions, data behind the end.
 //! Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header".
 
+mod extension;
+mod header;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use self::extension::{agreed_size, long_text, parse_pax};
+use self::header::Header;
 use crate::error::Problem;
 
 const BLOCK: usize = 512;
 /// Longest extension header or long name.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
-/// The largest size that the header's own field can state (eleven octal digits).
-const MAX_OCTAL_SIZE: u64 = 0o777_7777_7777;
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,23 +254,6 @@ impl<R: Read> Read for TarReader<R> {
     }
 }
 
-/// A size may stand in an extension only where the header can't state it. Anywhere else it is needless
-/// or wrong, and readers that apply it wrongly see entries that others don't.
-fn agreed_size(header: u64, pax: &BTreeMap<String, String>) -> Result<u64, Problem> {
-    let Some(text) = pax.get("size") else {
-        return Ok(header);
-    };
-    let size: u64 = text
-        .parse()
-        .map_err(|_| Problem::Archive("an extension's size is no number"))?;
-    if size > MAX_OCTAL_SIZE && matches!(header, 0 | MAX_OCTAL_SIZE) {
-        return Ok(size);
-    }
-    Err(Problem::Archive(
-        "an extension states a size that the header states",
-    ))
-}
-
 fn mtime(header: &Header<'_>, pax: &BTreeMap<String, String>) -> Result<i64, Problem> {
     let Some(text) = pax.get("mtime") else {
         return Ok(i64::try_from(header.number(136, 12)?).unwrap_or(0));
@@ -278,122 +266,3 @@ fn mtime(header: &Header<'_>, pax: &BTreeMap<String, String>) -> Result<i64, Pro
     let below = whole.starts_with('-') && fraction.bytes().any(|b| b != b'0');
     Ok(seconds - i64::from(below))
 }
-
-/// `LENGTH KEY=VALUE\n` records; the length counts the whole record.
-fn parse_pax(mut bytes: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
-    let broken = || Problem::Archive("an extension header is malformed");
-    let mut records = BTreeMap::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().position(|b| *b == b' ').ok_or_else(broken)?;
-        let digits = std::str::from_utf8(&bytes[..space]).map_err(|_| broken())?;
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(broken());
-        }
-        let length: usize = digits.parse().map_err(|_| broken())?;
-        if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
-            return Err(broken());
-        }
-        let record = &bytes[space + 1..length - 1];
-        bytes = &bytes[length..];
-        if record.starts_with(b"SCHILY.xattr.") || record.starts_with(b"LIBARCHIVE.xattr.") {
-            continue; // may be binary, and is not kept
-        }
-        let record = std::str::from_utf8(record).map_err(|_| broken())?;
-        let (key, value) = record.split_once('=').ok_or_else(broken)?;
-        if key.starts_with("GNU.sparse.") {
-            return Err(Problem::ForbiddenKind("sparse file"));
-        }
-        if value.contains('\0') && matches!(key, "path" | "linkpath" | "size" | "mtime") {
-            return Err(broken());
-        }
-        if records.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(Problem::Archive("an extension header has a key twice"));
-        }
-    }
-    Ok(records)
-}
-
-/// A GNU long name: text up to its first NUL, behind which nothing may stand.
-fn long_text(bytes: &[u8]) -> Result<String, Problem> {
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    if bytes[end..].iter().any(|b| *b != 0) {
-        return Err(Problem::Archive("a long name has text behind its end"));
-    }
-    String::from_utf8(bytes[..end].to_vec())
-        .map_err(|_| Problem::UnsafePath(crate::path::PathError::NotUtf8))
-}
-
-struct Header<'a>(&'a [u8; BLOCK]);
-
-impl Header<'_> {
-    fn text(&self, at: usize, length: usize) -> Result<String, Problem> {
-        let field = &self.0[at..at + length];
-        let end = field.iter().position(|b| *b == 0).unwrap_or(length);
-        std::str::from_utf8(&field[..end])
-            .map(str::to_owned)
-            .map_err(|_| Problem::UnsafePath(crate::path::PathError::NotUtf8))
-    }
-
-    fn name(&self) -> Result<String, Problem> {
-        let name = self.text(0, 100)?;
-        let prefix = self.text(345, 155)?;
-        if prefix.is_empty() {
-            return Ok(name);
-        }
-        // Old GNU archives keep other things there; a reader that takes them for a prefix and one
-        // that doesn't see two names.
-        if &self.0[257..263] != b"ustar\0" {
-            return Err(Problem::Archive("a header's prefix field is ambiguous"));
-        }
-        Ok(format!("{prefix}/{name}"))
-    }
-
-    /// An octal number, or GNU's base 256.
-    fn number(&self, at: usize, length: usize) -> Result<u64, Problem> {
-        let field = &self.0[at..at + length];
-        if field[0] == 0x80 {
-            let mut value = 0u64;
-            for byte in &field[1..] {
-                value = value
-                    .checked_mul(256)
-                    .and_then(|v| v.checked_add(u64::from(*byte)))
-                    .ok_or(Problem::Archive("a header's number is too large"))?;
-            }
-            return Ok(value);
-        }
-        let text = std::str::from_utf8(field)
-            .map_err(|_| Problem::Archive("a header's number is malformed"))?;
-        let text = text.trim_matches([' ', '\0']);
-        if text.is_empty() {
-            return Ok(0);
-        }
-        if !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Problem::Archive("a header's number is malformed"));
-        }
-        u64::from_str_radix(text, 8).map_err(|_| Problem::Archive("a header's number is malformed"))
-    }
-
-    fn verify_checksum(&self) -> Result<(), Problem> {
-        let stated = self.number(148, 8)?;
-        let sum: u64 = self
-            .0
-            .iter()
-            .enumerate()
-            .map(|(i, b)| {
-                if (148..156).contains(&i) {
-                    32
-                } else {
-                    u64::from(*b)
-                }
-            })
-            .sum();
-        if sum == stated {
-            Ok(())
-        } else {
-            Err(Problem::Archive("a header's checksum is wrong"))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;
