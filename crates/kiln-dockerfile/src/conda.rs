@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::ast::Instruction;
 use crate::plan::{PlanInput, Tool};
 use crate::steps::{FOLDER, MOUNT_POINT, Shell, Steps, azureml_prefix};
-use crate::{PlanError, check};
+use crate::{PlanError, check, kiln_install};
 
 const CONDA_FILE: &str = "azureml-environment-setup/mutated_conda_dependencies.yml";
 
@@ -30,8 +30,8 @@ pub(crate) fn obstacle(lock: &Lock, facts: &BaseFacts) -> Option<&'static str> {
     if !facts.shell {
         return Some("the base has no /bin/sh");
     }
-    if !lock.pip.is_empty() && !lock.conda.iter().any(|package| package.name == "pip") {
-        return Some("conda needs its pip package for the pip section, and the lock has none");
+    if !pip_can(lock) && overlap(lock) {
+        return Some("it would need its pip package to replace what pip and conda both bring");
     }
     if old
         && lock
@@ -45,6 +45,17 @@ pub(crate) fn obstacle(lock: &Lock, facts: &BaseFacts) -> Option<&'static str> {
         return Some("its root is no plain path");
     }
     None
+}
+
+/// Whether wheels are installed by the environment's own pip, in the conda file's pip section.
+fn pip_can(lock: &Lock) -> bool {
+    lock.conda.iter().any(|package| package.name == "pip")
+}
+
+/// Whether a name is both a conda package's and a wheel's.
+fn overlap(lock: &Lock) -> bool {
+    let named = |name: &str| lock.conda.iter().any(|package| package.name == name);
+    lock.pip.iter().any(|wheel| named(&wheel.name))
 }
 
 fn major_minor(version: &str) -> Option<(u32, u32)> {
@@ -79,6 +90,15 @@ pub(crate) fn steps(input: &PlanInput<'_>) -> Result<Steps, PlanError> {
     });
     let run = command(input, &prefix, &mut steps);
     steps.instructions.push(run);
+    if !lock.pip.is_empty() && !pip_can(lock) {
+        let wheels = Lock {
+            conda: Vec::new(),
+            ..lock.clone()
+        };
+        kiln_install::add(&mut steps, &wheels, "wheels", &prefix);
+        let note = "the lock has no pip package: kiln-install brings the wheels".to_owned();
+        steps.notes.push(note);
+    }
     Ok(steps)
 }
 
@@ -195,7 +215,7 @@ fn conda_file(input: &PlanInput<'_>, channels: usize) -> String {
         let pin = format!("{}={}={}", package.name, package.version, package.build);
         let _ = writeln!(text, "- {}", json!(pin));
     }
-    if !input.lock.pip.is_empty() {
+    if !input.lock.pip.is_empty() && pip_can(input.lock) {
         text.push_str("- pip:\n");
         let options = [
             "--no-index",
@@ -225,6 +245,8 @@ fn command(input: &PlanInput<'_>, prefix: &str, steps: &mut Steps) -> Instructio
     let cache = format!("{}/.kiln-pkgs", crate::AZUREML_ENVS);
     shell.set("CONDA_PKGS_DIRS", &cache);
     for (name, value) in [
+        // Else conda adds pip to every python, and the lock need not have it.
+        ("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "false"),
         ("CONDA_ALWAYS_YES", "true"),
         ("CONDA_AUTO_UPDATE_CONDA", "false"),
         ("CONDA_CHANNEL_PRIORITY", "flexible"),

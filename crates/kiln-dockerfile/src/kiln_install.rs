@@ -1,11 +1,11 @@
 //! kiln's own installer, mounted into the step together with the archives.
 
-use kiln_lock::PythonSource;
+use kiln_lock::{Lock, PythonSource};
 
 use crate::ast::Instruction;
 use crate::context::{Content, ContextFile};
 use crate::plan::{PlanInput, Tool};
-use crate::steps::{FOLDER, Steps, kiln_mount};
+use crate::steps::{FOLDER, MOUNT_POINT, Steps, kiln_mount};
 use crate::{KILN_PREFIX, PlanError, check};
 
 /// The step: one program without a shell.
@@ -35,27 +35,33 @@ pub(crate) fn steps(input: &PlanInput<'_>) -> Result<Steps, PlanError> {
             wheel.sha256,
         );
     }
+    steps.become_root(input.needs_root());
+    add(&mut steps, lock, "archives", KILN_PREFIX);
+    steps.link(&input.spec_hash);
+    Ok(steps)
+}
+
+/// Adds the installer and the step that runs it on a lock, whose archives lie in a folder of the context.
+pub(crate) fn add(steps: &mut Steps, lock: &Lock, archives: &str, prefix: &str) {
     steps.text(format!("{FOLDER}/lock.json"), lock.to_json());
     steps.context.push(ContextFile {
         path: format!("{FOLDER}/kiln-install"),
         mode: 0o755,
         content: Content::InstallBinary,
     });
-    steps.become_root(input.needs_root());
+    let archives = format!("{MOUNT_POINT}/{archives}");
     let command = [
         "/run/kiln/kiln-install",
         "--lock",
         "/run/kiln/lock.json",
         "--archives",
-        "/run/kiln/archives",
+        &archives,
         "--prefix",
-        KILN_PREFIX,
+        prefix,
         "--compile",
     ];
     steps.instructions.push(Instruction::Run {
         mounts: vec![kiln_mount()],
         command: command.map(str::to_owned).to_vec(),
     });
-    steps.link(&input.spec_hash);
-    Ok(steps)
 }

@@ -19,7 +19,13 @@
 //! the network nor credentials, and is not slowed by a channel's index. The archives are compared with
 //! the lock's SHA-256 first, because conda checks no hash of a `file:` channel, and afterwards the records in
 //! `conda-meta` get their true addresses back. Wheels come from a folder too, with `--no-index`,
-//! `--no-deps` and `--require-hashes`.
+//! `--no-deps` and `--require-hashes`; where the lock has no pip package, `kiln-install` brings them.
+//!
+//! Archives are in the context and credentials are not needed: kiln fetched them before. Secret mounts are
+//! for [`Installer::Micromamba`], which fetches in the build (`netrc`), and for an extra certificate
+//! authority, which a post-link script may want too. The plan for `Tool::Micromamba` is written after
+//! micromamba's documentation; the project's tests can't run it, because its image is not within their
+//! reach. Those for `Tool::Conda` and `Tool::Pip` were run.
 //!
 //! # The environment of a step
 //!

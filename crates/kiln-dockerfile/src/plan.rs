@@ -11,7 +11,7 @@ use crate::steps::Steps;
 use crate::user_dockerfile::UserDockerfile;
 use crate::{conda, kiln_install, plain, variables};
 
-/// BuildKit reads a Dockerfile by lines of less than 64 KiB.
+/// The longest line that BuildKit reads, in bytes.
 const LINE_LIMIT: usize = 65_535;
 
 /// All that a plan is made from.
@@ -221,7 +221,7 @@ fn labels(input: &PlanInput<'_>) -> [Instruction; 3] {
 fn check_lines(instructions: &[Instruction]) -> Result<(), PlanError> {
     for instruction in instructions {
         let bytes = instruction.to_text().len();
-        if bytes >= LINE_LIMIT {
+        if bytes > LINE_LIMIT {
             return Err(PlanError::LineTooLong {
                 what: instruction.subject(),
                 bytes,

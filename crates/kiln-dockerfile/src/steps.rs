@@ -130,13 +130,15 @@ pub(crate) struct Shell<'a> {
 impl<'a> Shell<'a> {
     pub(crate) fn new(facts: &'a BaseFacts) -> Self {
         let path = facts.env.get("PATH").filter(|p| !p.is_empty());
-        let path = path.map_or(DEFAULT_PATH, String::as_str);
-        let conda = facts
-            .conda
-            .as_ref()
-            .map(|conda| format!("{}/bin:", conda.root));
+        let mut path = path.map_or(DEFAULT_PATH, String::as_str).to_owned();
+        if let Some(conda) = &facts.conda {
+            let programs = format!("{}/bin", conda.root);
+            if !path.split(':').any(|known| known == programs) {
+                path = format!("{programs}:{path}");
+            }
+        }
         let variables = vec![
-            format!("PATH={}{path}", conda.unwrap_or_default()),
+            format!("PATH={path}"),
             "HOME=/root".into(),
             "LANG=C.UTF-8".into(),
         ];

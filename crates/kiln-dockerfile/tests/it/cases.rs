@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use kiln_dockerfile::{Installer, Tool};
 use kiln_spec::Base;
 
-use crate::samples::{Sample, file, shown};
+use crate::samples::{Sample, file, shown, wheel};
 
 #[test]
 fn conda_on_a_base_with_conda() {
@@ -17,6 +17,17 @@ fn conda_on_a_base_with_conda() {
         "an_index",
         file(&plan, "kiln/channel-001/linux-64/repodata.json")
     );
+}
+
+#[test]
+fn wheels_on_a_base_with_conda_where_the_lock_has_no_pip() {
+    let mut sample = Sample::conda_on_conda();
+    sample.lock.conda.retain(|package| package.name != "pip");
+    let plan = sample.planned();
+    assert_eq!(plan.tool, Tool::CondaEnvCreate);
+    assert_snapshot!(shown(&plan));
+    let lock = kiln_lock::Lock::from_json(file(&plan, "kiln/lock.json")).expect("a lock");
+    assert_eq!((lock.conda.len(), lock.pip.len()), (0, 1));
 }
 
 #[test]
@@ -132,6 +143,7 @@ fn kiln_installs_itself_where_conda_can_not() {
         .lock
         .conda
         .retain(|package| package.name != "pip");
+    without_pip.lock.pip.push(wheel("numpy", "2.0.0"));
     let mut old = Sample::conda_on_conda();
     old.facts.conda.as_mut().expect("it has one").version = Some("4.5.11".into());
     let mut shell_less = Sample::conda_on_conda();
@@ -139,7 +151,7 @@ fn kiln_installs_itself_where_conda_can_not() {
     let mut pip_only = Sample::pip();
     pip_only.facts.conda = Sample::conda_on_conda().facts.conda;
     for (sample, reason) in [
-        (without_pip, "needs its pip package"),
+        (without_pip, "need its pip package"),
         (old, "older than 4.7"),
         (shell_less, "no /bin/sh"),
         (pip_only, "no conda packages"),

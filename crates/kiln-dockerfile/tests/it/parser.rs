@@ -15,7 +15,7 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     let mut found = Vec::new();
     let mut pending = String::new();
     for line in text.split('\n') {
-        assert!(line.len() < 65_535, "a line is too long for the scanner");
+        assert!(line.len() <= 65_535, "a line is too long for the scanner");
         let line = line.trim_end_matches('\r');
         let start = line.trim_start();
         if start.starts_with('#') || (start.is_empty() && pending.is_empty()) {

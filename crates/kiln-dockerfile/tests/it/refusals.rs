@@ -33,10 +33,10 @@ fn a_base_with_an_odd_user_is_refused() {
 fn a_value_that_no_line_holds_is_refused_by_name() {
     let mut sample = Sample::conda();
     let variables = &mut sample.definition.environment_variables;
-    variables.insert("LONG".into(), "x".repeat(65_535 - "ENV LONG=\"\"".len()));
+    variables.insert("LONG".into(), "x".repeat(65_536 - "ENV LONG=\"\"".len()));
     let error = refused(&sample).to_string();
     assert!(
-        error.starts_with("environment variable LONG needs an instruction of 65535"),
+        error.starts_with("environment variable LONG needs an instruction of 65536"),
         "{error}"
     );
     let value = sample
