@@ -103,6 +103,16 @@ pub enum PlanError {
     UserDockerfile(#[from] UserDockerfileError),
 }
 
+impl PlanError {
+    /// Whether kiln itself is at fault, and no change of the environment would help.
+    pub fn is_internal(&self) -> bool {
+        matches!(
+            self,
+            Self::BaseNotPinned { .. } | Self::OtherBase { .. } | Self::Credentials { .. }
+        )
+    }
+}
+
 fn env_remedy(character: char) -> &'static str {
     match character {
         '\n' | '\r' => {

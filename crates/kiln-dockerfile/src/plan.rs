@@ -23,8 +23,8 @@ pub struct PlanInput<'a> {
     pub spec_hash: SpecHash,
     /// What it resolved to.
     pub lock: &'a Lock,
-    /// Facts about the base; where the user's own Dockerfile is the base, `env` and `user` of the image
-    /// it made, and nothing else is relied upon.
+    /// Facts about the base. Where the user's own Dockerfile is the base, `env` and `user` must be those
+    /// of the image it made, or its user is not restored.
     pub facts: &'a BaseFacts,
     /// What the steps start from.
     pub base: BaseImage<'a>,

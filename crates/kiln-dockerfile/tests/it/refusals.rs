@@ -19,7 +19,8 @@ fn a_base_without_digest_or_another_than_the_locks_is_refused() {
     sample.base = sample
         .base
         .map(|base| base.with_digest(Digest::of(b"other")));
-    assert!(matches!(refused(&sample), PlanError::OtherBase { .. }));
+    let error = refused(&sample);
+    assert!(matches!(error, PlanError::OtherBase { .. }) && error.is_internal());
 }
 
 #[test]
