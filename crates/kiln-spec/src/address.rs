@@ -68,6 +68,11 @@ pub(crate) fn web(text: &str) -> Result<Address, AddressFault> {
     parse(text, &["http", "https"])
 }
 
+/// Parses the address of a git repository.
+pub(crate) fn git(text: &str) -> Result<Address, AddressFault> {
+    parse(text, &["http", "https", "ssh", "git"])
+}
+
 /// Parses the address of a VCS requirement, `git+https://...`.
 pub(crate) fn vcs(text: &str) -> Result<Address, AddressFault> {
     let (tool, rest) = text.split_once('+').ok_or_else(|| unknown_scheme(text))?;
@@ -80,7 +85,7 @@ pub(crate) fn vcs(text: &str) -> Result<Address, AddressFault> {
             "write it as git+ssh://git@HOST/PATH or git+https://HOST/PATH",
         ));
     }
-    let address = parse(rest, &["http", "https", "ssh", "git"])?;
+    let address = git(rest)?;
     Ok(Address {
         text: format!("git+{}", address.text),
         ..address

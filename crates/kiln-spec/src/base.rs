@@ -5,19 +5,17 @@ use crate::definition::{Base, DefaultBase};
 use crate::error::{Findings, Place, quoted};
 use crate::secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
-/// The default CPU bases of the SDK's releases: with `gpuSupport`, they mean "the default", and the GPU
-/// default takes their place. Frozen: part of version 1 of the format.
-const SDK_CPU_DEFAULTS: [&str; 9] = [
-    "mcr.microsoft.com/azureml/base",
-    "mcr.microsoft.com/azureml/base-lite",
+/// The default CPU bases of the SDK's releases (azureml-core 1.0 to 1.61), without the date tags that each
+/// release gave them: with `gpuSupport` they mean "the default", and the GPU default takes their place.
+/// Frozen: part of version 1 of the format.
+const SDK_CPU_DEFAULTS: [&str; 4] = [
     "mcr.microsoft.com/azureml/intelmpi2018.3-ubuntu16.04",
-    "mcr.microsoft.com/azureml/intelmpi2018.3-ubuntu18.04",
     "mcr.microsoft.com/azureml/openmpi3.1.2-ubuntu18.04",
-    "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu18.04",
     "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04",
     "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04",
-    "mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04",
 ];
+/// The default CPU base up to azureml-core 1.6, whose tag is a version or the name of its MPI.
+const SDK_CPU_DEFAULT_BEFORE: &str = "mcr.microsoft.com/azureml/base";
 
 /// Images that Azure ML calls deprecated, by the beginning of their name.
 const DEPRECATED: [&str; 6] = [
@@ -62,9 +60,24 @@ pub(crate) fn with_gpu(
     Base::Image(reference)
 }
 
-/// Whether an image is a default CPU base of an SDK release, whatever its tag.
+/// Whether an image is the default CPU base of an SDK release. Another tag, or a digest, was chosen by a
+/// person.
 fn is_sdk_cpu_default(image: &str) -> bool {
-    SDK_CPU_DEFAULTS.contains(&without_tag(image))
+    if image.contains('@') {
+        return false;
+    }
+    let name = without_tag(image);
+    let tag = image.get(name.len() + 1..).unwrap_or_default();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let release =
+        |(date, version): (&str, &str)| date.len() == 8 && number(date) && number(version);
+    if name == SDK_CPU_DEFAULT_BEFORE {
+        let versions: Vec<&str> = tag.split('.').collect();
+        return tag == "intelmpi2018.3-ubuntu16.04"
+            || (versions.len() == 3 && versions.iter().all(|part| number(part)));
+    }
+    SDK_CPU_DEFAULTS.contains(&name)
+        && (tag.is_empty() || tag.split_once(".v").is_some_and(release))
 }
 
 fn without_tag(image: &str) -> &str {
@@ -119,14 +132,7 @@ pub(crate) fn image(
         });
         rest.clone_into(&mut reference);
     }
-    let valid = !reference.is_empty()
-        && reference.len() <= 512
-        && !reference.starts_with(['-', '/', '.'])
-        && !reference.contains("..")
-        && !reference.contains("//")
-        && reference
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c));
+    let valid = is_reference(&reference);
     if !valid {
         findings.error(
             place,
@@ -153,6 +159,50 @@ pub(crate) fn image(
         );
     }
     Some(reference)
+}
+
+/// `[host[:port]/]name[:tag][@sha256:digest]`, by the shape of the distribution specification; what a name may
+/// hold in detail is for the registry to say.
+fn is_reference(text: &str) -> bool {
+    let (text, digest) = match text.split_once('@') {
+        Some((text, digest)) => (text, Some(digest)),
+        None => (text, None),
+    };
+    let digest_valid = digest.is_none_or(|digest| {
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        hex.len() == 64
+            && hex
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    });
+    let name = without_tag(text);
+    let tag = &text[name.len()..];
+    let word = |text: &str, also: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    };
+    let tag_valid = match tag.strip_prefix(':') {
+        Some(tag) => {
+            !tag.is_empty() && tag.len() <= 128 && word(tag, "._-") && !tag.starts_with(['.', '-'])
+        }
+        None => true,
+    };
+    let (host, path) = if names_host(name) {
+        name.split_once('/').unwrap_or(("", name))
+    } else {
+        ("", name)
+    };
+    let plain_host =
+        word(host, "._-:") && !host.contains("..") && !host.starts_with(['.', '-', ':']);
+    let host_valid = plain_host || (host.starts_with('[') && word(host, "[]:"));
+    let part = |part: &str| {
+        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        word(part, "._-")
+            && !part.contains("..")
+            && ends(part.chars().next())
+            && ends(part.chars().next_back())
+    };
+    text.len() <= 512 && digest_valid && tag_valid && host_valid && path.split('/').all(part)
 }
 
 /// Puts a registry's address before an image that names no host.
@@ -199,11 +249,17 @@ pub(crate) fn platform(text: &str) -> Result<String, String> {
 /// A git or storage address of a build context, without credentials.
 pub(crate) fn context_location(
     text: &str,
+    git: bool,
     place: Place<'_>,
     findings: &mut Findings,
     credentials: &mut Vec<InlineCredential>,
 ) -> Option<String> {
-    match address::web(text.trim()) {
+    let address = if git {
+        address::git(text.trim())
+    } else {
+        address::web(text.trim())
+    };
+    match address {
         Ok(address) => {
             let (text, found) = address.into_parts(CredentialTarget::Package);
             credentials.extend(found);
@@ -213,5 +269,86 @@ pub(crate) fn context_location(
             findings.error(place, reason, remedy);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("mcr.microsoft.com/azureml/base:0.2.1", true)]
+    #[case("mcr.microsoft.com/azureml/base:intelmpi2018.3-ubuntu16.04", true)]
+    #[case("mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20251130.v1", true)]
+    #[case("mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", true)]
+    #[case("mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:mine", false)]
+    #[case("mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04@sha256:00", false)]
+    #[case("mcr.microsoft.com/azureml/base:openmpi3.1.2-ubuntu16.04", false)]
+    #[case("mcr.microsoft.com/azureml/base", false)]
+    #[case("example.org/azureml/openmpi4.1.0-ubuntu22.04", false)]
+    #[case("debian:12", false)]
+    fn default_bases_of_the_sdk_are_known(#[case] image: &str, #[case] expected: bool) {
+        assert_eq!(is_sdk_cpu_default(image), expected);
+    }
+
+    #[rstest]
+    #[case("team/base:1", Some("h.org"), "h.org/team/base:1")]
+    #[case("team/base:1", Some(" https://h.org/ "), "h.org/team/base:1")]
+    #[case("h.org:5000/base", Some("other.org"), "h.org:5000/base")]
+    #[case("localhost/base", Some("other.org"), "localhost/base")]
+    #[case("base", None, "base")]
+    fn a_registry_goes_before_an_image_without_host(
+        #[case] image: &str,
+        #[case] address: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(with_registry(image, address), expected);
+    }
+
+    #[rstest]
+    #[case("linux/amd64", Some("linux/amd64"))]
+    #[case("Linux/X86_64", Some("linux/amd64"))]
+    #[case("amd64", Some("linux/amd64"))]
+    #[case("linux/aarch64", Some("linux/arm64"))]
+    #[case("linux/arm64/v8", Some("linux/arm64"))]
+    #[case("windows/amd64", None)]
+    #[case("linux/amd64/v2/x", None)]
+    #[case("linux/", None)]
+    #[case("", None)]
+    fn platforms_have_one_form(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(platform(text).ok().as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("debian:12", true)]
+    #[case(
+        "h.org:5000/a/b:1@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        true
+    )]
+    #[case("-x", false)]
+    #[case("a b", false)]
+    #[case("a\nRUN x", false)]
+    #[case("../x", false)]
+    #[case("https://h.org/x", false)]
+    #[case("x:$(id)", false)]
+    #[case("[::1]:5000/x:1", true)]
+    #[case("x[y]", false)]
+    #[case("X/y", true)]
+    #[case("x@sha256:12", false)]
+    #[case("x:tag:tag", false)]
+    #[case("x:", false)]
+    fn only_references_are_images(#[case] text: &str, #[case] valid: bool) {
+        let (mut findings, mut credentials) = (Findings::default(), Vec::new());
+        let place = Place {
+            file: "x",
+            line: 1,
+            field: "base",
+        };
+        assert_eq!(
+            image(text, place, &mut findings, &mut credentials).is_some(),
+            valid
+        );
     }
 }

@@ -116,17 +116,18 @@ pub struct Parsed {
 /// # Errors
 /// All faults of the document at once, each with file, line, field, reason and remedy.
 pub fn parse(input: &Input<'_>) -> Result<Parsed, SpecErrors> {
-    let whole = |reason: String, remedy: &str| {
+    let fault = |line: Option<usize>, reason: String, remedy: &str| {
         SpecErrors::one(SpecError {
             file: input.file_name.to_owned(),
-            line: None,
+            line,
             field: String::new(),
             reason,
             remedy: remedy.to_owned(),
         })
     };
     if input.bytes.len() > DOCUMENT_LIMIT_BYTES {
-        return Err(whole(
+        return Err(fault(
+            None,
             format!(
                 "the document is larger than {} KiB",
                 DOCUMENT_LIMIT_BYTES >> 10
@@ -134,16 +135,19 @@ pub fn parse(input: &Input<'_>) -> Result<Parsed, SpecErrors> {
             "give an environment file, not a package or an archive",
         ));
     }
-    let text =
-        text::decode(input.bytes).map_err(|error| whole(error.to_string(), "save it as UTF-8"))?;
+    let text = text::decode(input.bytes).map_err(|error| {
+        fault(
+            error.line(input.bytes),
+            error.to_string(),
+            "save it as UTF-8",
+        )
+    })?;
     if let Some(line) = text.lines().position(|line| line.contains('\0')) {
-        return Err(SpecErrors::one(SpecError {
-            file: input.file_name.to_owned(),
-            line: Some(line + 1),
-            field: String::new(),
-            reason: "the document has a NUL character".into(),
-            remedy: "save it as text".into(),
-        }));
+        return Err(fault(
+            Some(line + 1),
+            "the document has a NUL character".into(),
+            "save it as text",
+        ));
     }
     let (kind, root) = understand(input, &text)?;
     let mut reading = Reading {

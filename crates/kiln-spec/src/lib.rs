@@ -11,6 +11,7 @@ mod definition;
 mod detect;
 mod document;
 mod error;
+mod field_table;
 mod input;
 mod lookalike;
 mod marker;
@@ -29,9 +30,11 @@ pub use definition::{
     Base, Conda, DefaultBase, Definition, Pip, PipRequirement, Python, RSection, Spark,
 };
 pub use error::{SpecError, SpecErrors, Warning};
+pub use field_table::{Condition, Enters, FIELDS, Field, field_table};
 pub use input::{
     DOCUMENT_LIMIT_BYTES, Input, Kind, Overrides, ParseKindError, Parsed, parse, text_of,
 };
+pub use requirements::option_table;
 pub use secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 pub use spec_hash::{ParseSpecHashError, SpecHash};
 pub use text::DecodeError;

@@ -264,8 +264,11 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, MatchSpecFault> {
     while !rest.is_empty() {
         let Some((key, after)) = rest.split_once('=') else {
             return Err(fault(
-                format!("{} is not key=value", crate::error::quoted(rest)),
-                "write it as [version='>=1.2',build=py*]",
+                format!(
+                    "{} in brackets is not key=value",
+                    crate::error::quoted(rest)
+                ),
+                "write it as [version='>=1.2',build=py*]; extras belong to pip, under `pip:`",
             ));
         };
         let after = after.trim_start();

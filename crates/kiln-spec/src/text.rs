@@ -11,6 +11,22 @@ pub enum DecodeError {
     Utf16,
 }
 
+impl DecodeError {
+    /// The line of the first bad byte, where it is known.
+    pub(crate) fn line(&self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Utf8(at) => Some(
+                1 + bytes
+                    .iter()
+                    .take(*at)
+                    .filter(|byte| **byte == b'\n')
+                    .count(),
+            ),
+            Self::Utf16 => None,
+        }
+    }
+}
+
 /// Decodes, and drops the mark.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, DecodeError> {
     match bytes {

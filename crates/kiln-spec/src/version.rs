@@ -144,6 +144,11 @@ fn render(constraint: &Constraint, inside_and: bool) -> String {
 
 fn term(text: &str) -> Result<Constraint, VersionFault> {
     let bad = || VersionFault(format!("{} is no version", crate::error::quoted(text)));
+    if text.is_empty() {
+        return Err(VersionFault(
+            "a version is missing beside `,` or `|`".into(),
+        ));
+    }
     if text == "*" || text == "=*" || text == "==*" {
         return Ok(Constraint::Any);
     }

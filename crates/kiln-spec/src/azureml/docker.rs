@@ -1,7 +1,7 @@
 //! The docker section: base image, Dockerfile or build context, its registry, the platform.
 
 use crate::base;
-use crate::definition::{Base, DefaultBase};
+use crate::definition::Base;
 use crate::document::Value;
 use crate::error::{Place, quoted};
 use crate::input::{DEFAULT_PLATFORM, Reading};
@@ -335,7 +335,7 @@ fn build_context(node: &crate::document::Node, reading: &mut Reading<'_>) -> Bas
         .filter(|p| !p.is_empty() && *p != ".")
         .collect::<Vec<_>>()
         .join("/");
-    let Some(location) = location else {
+    if location.is_none() {
         context.error(
             reading,
             node.line,
@@ -343,41 +343,42 @@ fn build_context(node: &crate::document::Node, reading: &mut Reading<'_>) -> Bas
             "the context has no location",
             "give its address",
         );
-        return Base::Default(DefaultBase::Cpu);
-    };
+    }
+    let git = kind == "git";
+    if !git && kind != "storageaccount" {
+        let reason = format!("{} is no type of location", quoted(&kind));
+        context.error(
+            reading,
+            node.line,
+            "locationType",
+            &reason,
+            "use `git` or `storageAccount`",
+        );
+    }
     let place = Place {
         file: reading.input.file_name,
         line: node.line,
         field: "docker.buildContext.location",
     };
-    let location = base::context_location(
-        location,
-        place,
-        &mut reading.findings,
-        &mut reading.credentials,
-    );
-    let Some(location) = location else {
-        return Base::Default(DefaultBase::Cpu);
-    };
-    match kind.as_str() {
-        "git" => Base::Git {
+    let location = location.and_then(|location| {
+        base::context_location(
+            location,
+            git,
+            place,
+            &mut reading.findings,
+            &mut reading.credentials,
+        )
+    });
+    let location = location.unwrap_or_default();
+    if git {
+        Base::Git {
             location,
             dockerfile_path,
-        },
-        "storageaccount" => Base::Context {
+        }
+    } else {
+        Base::Context {
             location,
             dockerfile_path,
-        },
-        other => {
-            let reason = format!("{} is no type of location", quoted(other));
-            context.error(
-                reading,
-                node.line,
-                "locationType",
-                &reason,
-                "use `git` or `storageAccount`",
-            );
-            Base::Default(DefaultBase::Cpu)
         }
     }
 }

@@ -303,18 +303,19 @@ mod tests {
             node.field("a").unwrap().value.value,
             node.field("b").unwrap().value.value
         );
-        let bomb: String = (1..20)
-            .map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10)))
-            .collect();
-        let bomb = format!("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n{bomb}");
+        let mut bomb = vec!["a0: &a0 [x,x,x,x,x,x,x,x,x,x]".to_owned()];
+        bomb.extend((1..20).map(|n| {
+            let previous = format!("*a{},", n - 1);
+            format!("a{n}: &a{n} [{}]", previous.repeat(10))
+        }));
+        let bomb = bomb.join("\n");
         assert!(read(&bomb).unwrap_err().reason.contains("aliases"));
-        let deep: String = (1..100)
-            .map(|n| {
-                let (open, close) = ("[".repeat(40), "]".repeat(40));
-                format!("a{n}: &a{n} {open}*a{} {close}\n", n - 1)
-            })
-            .collect();
-        let deep = format!("a0: &a0 [x]\n{deep}");
+        let mut deep = vec!["a0: &a0 [x]".to_owned()];
+        deep.extend((1..100).map(|n| {
+            let (open, close) = ("[".repeat(40), "]".repeat(40));
+            format!("a{n}: &a{n} {open}*a{} {close}", n - 1)
+        }));
+        let deep = deep.join("\n");
         assert!(read(&deep).unwrap_err().reason.contains("deeper"));
         assert!(read(&"[".repeat(100_000)).is_err());
     }

@@ -14,6 +14,7 @@ use crate::secret::{CredentialTarget, InlineCredential};
 
 pub(crate) use lines::logical;
 use options::Use;
+pub use options::option_table;
 
 /// Files nest no deeper than this.
 const INCLUDE_DEPTH_LIMIT: usize = 16;

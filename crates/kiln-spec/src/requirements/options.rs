@@ -1,5 +1,7 @@
 //! pip's options in a requirements file: one table says what becomes of each.
 
+use std::fmt::Write as _;
+
 /// What becomes of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -136,6 +138,59 @@ pub(crate) const OPTIONS: [(&str, Option<char>, Takes, Use); 30] = [
         Use::Refused(OBSOLETE, "name each package by its address"),
     ),
 ];
+
+impl Use {
+    /// What the table of `docs/spec-format.md` says of it.
+    fn description(self) -> String {
+        match self {
+            Self::IndexUrl => "hashed; the last one counts, none behind `--no-index`".into(),
+            Self::ExtraIndexUrl => "hashed, in order; none behind `--no-index`".into(),
+            Self::FindLinks => "hashed, in order; http and https alone".into(),
+            Self::NoIndex | Self::Pre | Self::RequireHashes => "hashed".into(),
+            Self::NoBinary | Self::OnlyBinary => {
+                "hashed, a set of names, `:all:`, `:none:`; a later option takes a name from the other set"
+                    .into()
+            }
+            Self::Include => "read from the supplied files, relative to the including file".into(),
+            Self::Constrain => "read from the supplied files; its requirements constrain".into(),
+            Self::Editable => {
+                "a git address is the same without `-e`, with a warning; a path is refused".into()
+            }
+            Self::Ignored(why) => format!("ignored with a warning: {why}"),
+            Self::Refused(why, remedy) => format!("refused: {why}; {remedy}"),
+        }
+    }
+}
+
+/// Options behind a requirement, and what becomes of them.
+const BEHIND: [(&str, &str); 4] = [
+    (
+        "--hash",
+        "hashed, a set of sha256, sha384 or sha512 hashes of its requirement",
+    ),
+    ("--global-option", REFUSED_BEHIND),
+    ("--install-option", REFUSED_BEHIND),
+    ("--config-settings", REFUSED_BEHIND),
+];
+const REFUSED_BEHIND: &str =
+    "refused: it changes how the package is built; build the wheel and upload it";
+
+/// The table of all pip options in Markdown.
+pub fn option_table() -> String {
+    let mut table = String::from("| option | what becomes of it |\n|---|---|\n");
+    for (long, short, _, action) in OPTIONS {
+        let short = short
+            .map(|short| format!(", `-{short}`"))
+            .unwrap_or_default();
+        writeln!(table, "| `{long}`{short} | {} |", action.description())
+            .expect("writing to a String never fails");
+    }
+    for (option, description) in BEHIND {
+        writeln!(table, "| `{option}` behind a requirement | {description} |")
+            .expect("writing to a String never fails");
+    }
+    table
+}
 
 /// An option line, cut into what it asks and its value.
 #[derive(Debug, PartialEq, Eq)]
