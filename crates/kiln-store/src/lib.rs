@@ -21,7 +21,6 @@ pub use error::{StoreError, StoreErrorKind};
 pub use records::Records;
 pub use rows::{
     BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
-    StoredCredential,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

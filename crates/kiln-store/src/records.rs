@@ -8,7 +8,6 @@ use kiln_spec::{InlineCredential, SpecHash};
 use crate::error::StoreError;
 use crate::rows::{
     BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
-    StoredCredential,
 };
 use crate::scope::Scope;
 
@@ -46,17 +45,18 @@ pub trait Records: Send + Sync {
     /// Moves a build to another state that is not final; false when the fence is stale or it is over.
     async fn advance(&self, id: &str, fence: i64, state: &str) -> Result<bool, StoreError>;
 
-    /// Keeps a lock and makes it the build's.
+    /// Keeps a lock and makes it the definition's, and the build's where there is one.
     async fn put_lock(
         &self,
         scope: &Scope,
         spec_hash: &SpecHash,
-        build_id: &str,
+        canonical: &str,
+        build_id: Option<&str>,
         lock_hash: &str,
         json: &str,
     ) -> Result<(), StoreError>;
 
-    /// The lock of a definition: of its current image, else of its latest build that got one.
+    /// The lock of a definition: of its current image, else the latest that was made for it.
     async fn lock_of(
         &self,
         scope: &Scope,
@@ -137,5 +137,5 @@ pub trait Records: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// All credentials of a workspace, decrypted.
-    async fn credentials(&self, scope: &Scope) -> Result<Vec<StoredCredential>, StoreError>;
+    async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError>;
 }

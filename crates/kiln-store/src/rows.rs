@@ -1,7 +1,7 @@
 //! Rows as the rest of kiln sees them.
 
 use kiln_oci::Digest;
-use kiln_spec::{Secret, SpecHash};
+use kiln_spec::SpecHash;
 
 use crate::Scope;
 
@@ -137,19 +137,4 @@ pub struct RememberedFailure {
     pub failure_json: String,
     /// The build that met it.
     pub build_id: Option<String>,
-}
-
-/// A credential of a workspace.
-#[derive(Debug, Clone)]
-pub struct StoredCredential {
-    /// `registry`, `index`, `channel`, `package` or `r-package`.
-    pub kind: String,
-    /// The exact host or address.
-    pub target: String,
-    /// `basic`, `path-token`, `query` or `token`.
-    pub form: String,
-    /// The user's name.
-    pub username: Option<String>,
-    /// The secret.
-    pub secret: Secret,
 }

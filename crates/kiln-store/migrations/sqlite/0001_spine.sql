@@ -11,6 +11,7 @@ CREATE TABLE definitions (
     spec_hash          TEXT NOT NULL,
     canonical          TEXT NOT NULL,
     current_generation INTEGER,
+    lock_hash          TEXT,
     created_ms         INTEGER NOT NULL,
     PRIMARY KEY (scope, spec_hash)
 ) STRICT;

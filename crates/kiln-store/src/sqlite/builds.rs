@@ -191,39 +191,6 @@ pub(super) async fn advance(
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn put_lock(
-    records: &SqliteRecords,
-    scope: &Scope,
-    build_id: &str,
-    lock_hash: &str,
-    json: &str,
-) -> Result<(), StoreError> {
-    let failed = StoreError::database;
-    let mut transaction = records
-        .writer
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed("keep a lock"))?;
-    sqlx::query(
-        "INSERT INTO locks (scope, lock_hash, json, created_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(scope.as_str())
-    .bind(lock_hash)
-    .bind(json)
-    .bind(now_ms())
-    .execute(&mut *transaction)
-    .await
-    .map_err(failed("keep a lock"))?;
-    sqlx::query("UPDATE builds SET lock_hash = ? WHERE id = ?")
-        .bind(lock_hash)
-        .bind(build_id)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("keep a lock"))?;
-    transaction.commit().await.map_err(failed("keep a lock"))
-}
-
 pub(super) async fn finish_failed(
     records: &SqliteRecords,
     id: &str,

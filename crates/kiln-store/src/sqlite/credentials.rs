@@ -5,7 +5,6 @@ use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 use super::SqliteRecords;
 use super::convert::{get, now_ms};
 use crate::error::StoreError;
-use crate::rows::StoredCredential;
 use crate::scope::Scope;
 
 /// The associated data of a sealed secret: where it belongs.
@@ -30,6 +29,27 @@ fn form(form: CredentialForm) -> &'static str {
         CredentialForm::Query => "query",
         CredentialForm::Token => "token",
     }
+}
+
+fn to_target(kind: &str, target: String) -> Result<CredentialTarget, StoreError> {
+    Ok(match kind {
+        "registry" => CredentialTarget::Registry(target),
+        "index" => CredentialTarget::Index(target),
+        "channel" => CredentialTarget::Channel(target),
+        "package" => CredentialTarget::Package(target),
+        "r-package" => CredentialTarget::RPackage(target),
+        _ => return Err(StoreError::Row { what: "credential" }),
+    })
+}
+
+fn to_form(form: &str) -> Result<CredentialForm, StoreError> {
+    Ok(match form {
+        "basic" => CredentialForm::Basic,
+        "path-token" => CredentialForm::PathToken,
+        "query" => CredentialForm::Query,
+        "token" => CredentialForm::Token,
+        _ => return Err(StoreError::Row { what: "credential" }),
+    })
 }
 
 pub(super) async fn put(
@@ -63,7 +83,7 @@ pub(super) async fn put(
 pub(super) async fn all(
     records: &SqliteRecords,
     scope: &Scope,
-) -> Result<Vec<StoredCredential>, StoreError> {
+) -> Result<Vec<InlineCredential>, StoreError> {
     let rows = sqlx::query(
         "SELECT kind, target, form, username, sealed FROM credentials WHERE scope = ?
          ORDER BY kind, target, form",
@@ -79,14 +99,11 @@ pub(super) async fn all(
         let sealed: Vec<u8> = get(row, "sealed")?;
         let place = place(scope.as_str(), &kind, &target, &form);
         let secret = records.sealer.unseal(&sealed, &place)?;
-        let username = get(row, "username")?;
-        let secret = Secret::new(secret.as_str());
-        credentials.push(StoredCredential {
-            kind,
-            target,
-            form,
-            username,
-            secret,
+        credentials.push(InlineCredential {
+            target: to_target(&kind, target)?,
+            form: to_form(&form)?,
+            username: get(row, "username")?,
+            secret: Secret::new(secret.as_str()),
         });
     }
     Ok(credentials)

@@ -52,22 +52,59 @@ pub(super) async fn lock_of(
     scope: &Scope,
     spec_hash: &SpecHash,
 ) -> Result<Option<String>, StoreError> {
-    // The current generation's lock, lost or not; else that of the latest build that came so far.
+    // The current generation's lock, lost or not; else the definition's latest.
     sqlx::query_scalar(
-        "SELECT l.json FROM (
-             SELECT i.lock_hash, 0 AS rank, '' AS id FROM images i
-             JOIN definitions d ON d.scope = i.scope AND d.spec_hash = i.spec_hash
-             WHERE i.scope = ?1 AND i.spec_hash = ?2 AND i.generation = d.current_generation
-             UNION ALL
-             SELECT b.lock_hash, 1, b.id FROM builds b WHERE b.scope = ?1 AND b.spec_hash = ?2
-         ) found JOIN locks l ON l.scope = ?1 AND l.lock_hash = found.lock_hash
-         ORDER BY found.rank, found.id DESC LIMIT 1",
+        "SELECT l.json FROM definitions d
+         LEFT JOIN images i ON i.scope = d.scope AND i.spec_hash = d.spec_hash
+              AND i.generation = d.current_generation
+         JOIN locks l ON l.scope = d.scope AND l.lock_hash = coalesce(i.lock_hash, d.lock_hash)
+         WHERE d.scope = ? AND d.spec_hash = ?",
     )
     .bind(scope.as_str())
     .bind(spec_hash.to_hex())
     .fetch_optional(&records.reader)
     .await
     .map_err(StoreError::database("read a lock"))
+}
+
+pub(super) async fn put_lock(
+    records: &SqliteRecords,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    canonical: &str,
+    build_id: Option<&str>,
+    lock_hash: &str,
+    json: &str,
+) -> Result<(), StoreError> {
+    let failed = StoreError::database;
+    let mut transaction =
+        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("keep a lock"))?;
+    define(&mut transaction, scope, spec_hash, canonical).await?;
+    sqlx::query(
+        "INSERT INTO locks (scope, lock_hash, json, created_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(scope.as_str())
+    .bind(lock_hash)
+    .bind(json)
+    .bind(now_ms())
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed("keep a lock"))?;
+    sqlx::query("UPDATE definitions SET lock_hash = ? WHERE scope = ? AND spec_hash = ?")
+        .bind(lock_hash)
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("keep a lock"))?;
+    sqlx::query("UPDATE builds SET lock_hash = ? WHERE id = ?")
+        .bind(lock_hash)
+        .bind(build_id)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("keep a lock"))?;
+    transaction.commit().await.map_err(failed("keep a lock"))
 }
 
 pub(super) async fn adopt(

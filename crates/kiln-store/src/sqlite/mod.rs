@@ -18,7 +18,6 @@ use crate::error::StoreError;
 use crate::records::Records;
 use crate::rows::{
     BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
-    StoredCredential,
 };
 use crate::scope::Scope;
 use crate::sealed::Sealer;
@@ -158,12 +157,14 @@ impl Records for SqliteRecords {
     async fn put_lock(
         &self,
         scope: &Scope,
-        _spec_hash: &SpecHash,
-        build_id: &str,
+        spec_hash: &SpecHash,
+        canonical: &str,
+        build_id: Option<&str>,
         lock_hash: &str,
         json: &str,
     ) -> Result<(), StoreError> {
-        builds::put_lock(self, scope, build_id, lock_hash, json).await
+        self.add_workspace(scope).await?;
+        images::put_lock(self, scope, spec_hash, canonical, build_id, lock_hash, json).await
     }
 
     async fn lock_of(
@@ -273,7 +274,7 @@ impl Records for SqliteRecords {
         credentials::put(self, scope, credential).await
     }
 
-    async fn credentials(&self, scope: &Scope) -> Result<Vec<StoredCredential>, StoreError> {
+    async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError> {
         credentials::all(self, scope).await
     }
 }
