@@ -32,6 +32,14 @@ pub enum PutBlobError<E: std::error::Error + 'static> {
         /// The digest of what came.
         actual: Digest,
     },
+    /// There are more or fewer bytes than were announced.
+    #[error("the blob has {} {expected} bytes", if *actual > *expected { "more than" } else { "fewer than" })]
+    Size {
+        /// What was announced.
+        expected: u64,
+        /// What came before it was given up.
+        actual: u64,
+    },
     /// The store could not write.
     #[error("the blob could not be written")]
     Store(#[source] StoreError),
@@ -61,6 +69,16 @@ impl Blobs {
         self.path(digest).is_file()
     }
 
+    /// Opens a blob to read it; none when it is not there.
+    pub fn open_blob(&self, digest: &Digest) -> Result<Option<std::fs::File>, StoreError> {
+        let path = self.path(digest);
+        match std::fs::File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::file(path)(error)),
+        }
+    }
+
     /// Removes a blob; one that is not there is no fault.
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.path(digest);
@@ -78,6 +96,25 @@ impl Blobs {
     pub async fn put<E: std::error::Error + 'static>(
         &self,
         digest: &Digest,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<(), PutBlobError<E>> {
+        self.write(digest, None, bytes).await
+    }
+
+    /// Writes a blob of an announced size as [`Blobs::put`] does; a longer source is given up at once.
+    pub async fn put_sized<E: std::error::Error + 'static>(
+        &self,
+        digest: &Digest,
+        size: u64,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<(), PutBlobError<E>> {
+        self.write(digest, Some(size), bytes).await
+    }
+
+    async fn write<E: std::error::Error + 'static>(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
         mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<(), PutBlobError<E>> {
         let path = self.path(digest);
@@ -89,10 +126,21 @@ impl Blobs {
         let mut writer =
             tokio::io::BufWriter::with_capacity(1 << 17, tokio::fs::File::from_std(handle));
         let mut hasher = Sha256::new();
+        let mut actual_size = 0;
+        let wrong_size = |expected, actual| PutBlobError::Size { expected, actual };
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk.map_err(PutBlobError::Source)?;
-            hasher.update(&chunk);
+            actual_size += chunk.len() as u64;
+            match size {
+                Some(expected) if actual_size > expected => {
+                    return Err(wrong_size(expected, actual_size));
+                }
+                _ => hasher.update(&chunk),
+            }
             writer.write_all(&chunk).await.map_err(file)?;
+        }
+        if let Some(expected) = size.filter(|&expected| actual_size != expected) {
+            return Err(wrong_size(expected, actual_size));
         }
         let actual = Digest::from_bytes(hasher.finalize().into());
         if actual != *digest {
@@ -112,17 +160,10 @@ impl Blobs {
 
     /// Whether the file of a digest still has its bytes; one that has not is removed.
     pub fn verify(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.path(digest);
-        let mut file = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => {
-                return Err(StoreError::File {
-                    path,
-                    source: error,
-                });
-            }
+        let Some(mut file) = self.open_blob(digest)? else {
+            return Ok(false);
         };
+        let path = self.path(digest);
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 17];
         loop {
@@ -144,7 +185,10 @@ impl Blobs {
 /// Moves the file to its place and makes the move durable.
 fn persist(temporary: tempfile::TempPath, target: &Path) -> std::io::Result<()> {
     let folder = target.parent().expect("a blob lies in a folder");
-    fs::create_dir_all(folder)?;
+    if !folder.is_dir() {
+        fs::create_dir_all(folder)?;
+        fs::File::open(folder.parent().expect("`sha256` lies above"))?.sync_all()?;
+    }
     temporary.persist(target).map_err(|error| error.error)?;
     fs::File::open(folder)?.sync_all()
 }
@@ -152,6 +196,8 @@ fn persist(temporary: tempfile::TempPath, target: &Path) -> std::io::Result<()> 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -198,5 +244,85 @@ mod tests {
         std::fs::write(blobs.path(&digest), "y").unwrap();
         assert!(!blobs.verify(&digest).unwrap());
         assert!(!blobs.contains(&digest));
+    }
+
+    #[tokio::test]
+    async fn a_source_longer_or_shorter_than_announced_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().into()).unwrap();
+        let digest = Digest::of(b"hello world");
+        for size in [0, 10, 12] {
+            let error = blobs
+                .put_sized(&digest, size, stream(&["hello ", "world"]))
+                .await;
+            assert!(matches!(error, Err(PutBlobError::Size { .. })), "{size}");
+            assert!(!blobs.contains(&digest));
+        }
+        blobs
+            .put_sized(&digest, 11, stream(&["hello ", "world"]))
+            .await
+            .unwrap();
+        assert!(blobs.open_blob(&digest).unwrap().is_some());
+        blobs.remove(&digest).unwrap();
+        blobs.remove(&digest).unwrap();
+        assert!(blobs.open_blob(&digest).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_writer_left_is_swept_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().into()).unwrap();
+        let digest = Digest::of(b"x");
+        blobs.put(&digest, stream(&["x"])).await.unwrap();
+        std::fs::write(folder.path().join("tmp/left"), "half").unwrap();
+        let blobs = Blobs::open(folder.path().into()).unwrap();
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("tmp"))
+                .unwrap()
+                .count(),
+            0
+        );
+        assert!(blobs.contains(&digest));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Two writers of the same blob run at once, in chunks of their own; one may break off.
+        #[test]
+        fn any_bytes_in_any_chunks_come_back_or_leave_nothing(
+            bytes in proptest::collection::vec(any::<u8>(), 0..5000),
+            chunks in (1_usize..700, 1_usize..700),
+            broken in proptest::option::of(0_usize..20),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let folder = tempfile::tempdir().unwrap();
+                let blobs = Blobs::open(folder.path().into()).unwrap();
+                let digest = Digest::of(&bytes);
+                let source = |size: usize, broken: Option<usize>| {
+                    let mut parts: Vec<_> =
+                        bytes.chunks(size).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
+                    if let Some(at) = broken {
+                        parts.truncate(at);
+                        parts.push(Err(std::io::Error::other("the peer went away")));
+                    }
+                    futures::stream::iter(parts)
+                };
+                let alone = blobs.put(&digest, source(chunks.0, broken)).await;
+                assert_eq!(alone.is_ok(), broken.is_none());
+                assert_eq!(blobs.contains(&digest), broken.is_none());
+                let (one, other) = tokio::join!(
+                    blobs.put(&digest, source(chunks.0, None)),
+                    blobs.put_sized(&digest, bytes.len() as u64, source(chunks.1, None)),
+                );
+                one.unwrap();
+                other.unwrap();
+                assert_eq!(std::fs::read(blobs.path(&digest)).unwrap(), bytes);
+                assert!(blobs.verify(&digest).unwrap());
+                let left = std::fs::read_dir(folder.path().join("tmp")).unwrap().count();
+                assert_eq!(left, 0);
+            });
+        }
     }
 }

@@ -1,19 +1,17 @@
-//! What every implementation of [`Records`] promises; SQLite is the one there is.
+//! What every implementation of [`Records`] promises: [`keep_the_contract`] is called with each.
 
 use std::time::Duration;
 
 use kiln_oci::Digest;
 use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret, SpecHash};
 
-use crate::{
-    Finish, FoundImage, NewBuild, NewImage, Records, Scope, SqliteRecords, Started, StoreErrorKind,
-};
+use crate::{Finish, FoundImage, NewBuild, NewImage, Records, Scope, Started, StoreErrorKind};
 
-fn hash(text: &str) -> SpecHash {
+pub(crate) fn hash(text: &str) -> SpecHash {
     SpecHash::of_canonical_json(text)
 }
 
-fn new_build(canonical: &str) -> NewBuild {
+pub(crate) fn new_build(canonical: &str) -> NewBuild {
     NewBuild {
         canonical: canonical.into(),
         repository: "localhost:5000/azureml/x".into(),
@@ -24,7 +22,7 @@ fn new_build(canonical: &str) -> NewBuild {
     }
 }
 
-fn new_image(content: &str) -> NewImage {
+pub(crate) fn new_image(content: &str) -> NewImage {
     NewImage {
         repository: "localhost:5000/azureml/x".into(),
         digest: Digest::of(content.as_bytes()),
@@ -36,7 +34,7 @@ fn new_image(content: &str) -> NewImage {
     }
 }
 
-async fn started(records: &dyn Records, scope: &Scope, text: &str) -> crate::BuildRow {
+pub(crate) async fn started(records: &dyn Records, scope: &Scope, text: &str) -> crate::BuildRow {
     match records
         .begin_build(scope, &hash(text), &new_build(text))
         .await
@@ -214,7 +212,7 @@ async fn an_adopted_image_is_current_and_numbering_goes_on_after_it(records: &dy
 async fn failures_are_remembered_for_a_time_and_for_their_settings(records: &dyn Records) {
     let scope = Scope::default_scope();
     let row = started(records, &scope, "failing").await;
-    let remember = Some(("settings".to_owned(), Duration::from_secs(60)));
+    let remember = Some(("settings".to_owned(), Duration::from_mins(1)));
     records
         .finish_failed(&row.id, row.fence, "FAILED", "{\"why\":1}", remember)
         .await
@@ -257,7 +255,7 @@ async fn equal_hashes_with_other_texts_are_refused(records: &dyn Records) {
     assert_eq!(error.kind(), StoreErrorKind::Integrity);
 }
 
-async fn credentials_come_back_in_their_scope_alone(records: &dyn Records) {
+pub(crate) async fn credentials_come_back_in_their_scope_alone(records: &dyn Records) {
     let scope: Scope = "vault".parse().unwrap();
     let credential = InlineCredential {
         target: CredentialTarget::Index("https://h/simple".into()),
@@ -285,128 +283,168 @@ async fn credentials_come_back_in_their_scope_alone(records: &dyn Records) {
     );
 }
 
-async fn open(folder: &std::path::Path) -> SqliteRecords {
-    SqliteRecords::open(&folder.join("kiln.db"), &folder.join("secret.key"))
+async fn an_image_that_comes_back_keeps_its_generation(records: &dyn Records) {
+    let scope: Scope = "never/seen/before".parse().unwrap();
+    let found = |content: &str, generation| FoundImage {
+        repository: "localhost:5000/azureml/x".into(),
+        digest: Digest::of(content.as_bytes()),
+        generation,
+        backend: "docker".into(),
+        size_bytes: 1,
+    };
+    let adopt = async |content: &str, generation| {
+        let found = found(content, generation);
+        records
+            .adopt_image(&scope, &hash("back"), "back", &found)
+            .await
+            .unwrap()
+            .generation
+    };
+    assert_eq!(adopt("a", 1).await, 1);
+    records
+        .mark_image_lost(&scope, &hash("back"), 1)
+        .await
+        .unwrap();
+    assert_eq!(adopt("a", 1).await, 1, "it is there again");
+    records
+        .mark_image_lost(&scope, &hash("back"), 1)
+        .await
+        .unwrap();
+    assert_eq!(
+        adopt("b", 1).await,
+        2,
+        "another image can't have its number"
+    );
+    assert_eq!(adopt("c", u64::MAX).await, 3, "no tag counts that far");
+    assert_eq!(adopt("d", 0).await, 4, "generations count from 1");
+    let current = records
+        .current_image(&scope, &hash("back"))
         .await
         .unwrap()
+        .unwrap();
+    assert_eq!(current.digest, Digest::of(b"d"));
 }
 
-#[tokio::test]
-async fn sqlite_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
-    one_active_build_per_definition_and_scope(&records).await;
-    a_stale_fence_changes_nothing(&records).await;
-    generations_count_and_a_refresh_may_go_back(&records).await;
-    a_lost_image_is_not_current_and_keeps_its_lock(&records).await;
-    an_adopted_image_is_current_and_numbering_goes_on_after_it(&records).await;
-    failures_are_remembered_for_a_time_and_for_their_settings(&records).await;
-    equal_hashes_with_other_texts_are_refused(&records).await;
-    credentials_come_back_in_their_scope_alone(&records).await;
-    assert_eq!(records.integrity_check().await.unwrap(), "ok");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_at_once_begin_one_build() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
+async fn a_build_moves_forward_alone_and_only_to_states_there_are(records: &dyn Records) {
     let scope = Scope::default_scope();
-    let all = (0..100).map(|_| async {
-        let started = records
-            .begin_build(&scope, &hash("x"), &new_build("x"))
-            .await
-            .unwrap();
-        matches!(started, Started::New(_))
-    });
-    let started = futures::future::join_all(all)
-        .await
-        .into_iter()
-        .filter(|new| *new)
-        .count();
-    assert_eq!(started, 1);
-}
-
-#[tokio::test]
-async fn commits_are_synchronous_and_survive_reopening_and_secrets_are_in_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
-    let level: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(&records.writer)
-        .await
-        .unwrap();
-    assert_eq!(level, 2, "FULL");
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&records.writer)
-        .await
-        .unwrap();
-    assert_eq!(mode, "wal");
-    credentials_come_back_in_their_scope_alone(&records).await;
-    let row = started(&records, &Scope::default_scope(), "kept").await;
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!bytes.windows(11).any(|window| window == b"canary-7731"));
+    let row = started(records, &scope, "forward").await;
+    for (state, moved) in [
+        ("RESOLVING", true),
+        ("PUSHING", true),
+        ("PUSHING", true),
+        ("BUILDING", false),
+    ] {
+        assert_eq!(
+            records.advance(&row.id, row.fence, state).await.unwrap(),
+            moved,
+            "{state}"
+        );
     }
-    drop(records);
-    let again = open(folder.path()).await;
-    let unfinished = again.unfinished_builds().await.unwrap();
-    assert_eq!(unfinished.len(), 1);
-    assert_eq!(
-        (unfinished[0].0.id.as_str(), unfinished[0].1.as_str()),
-        (row.id.as_str(), "kept")
+    for state in ["READY", "PUSHED", ""] {
+        assert!(
+            records.advance(&row.id, row.fence, state).await.is_err(),
+            "{state}"
+        );
+    }
+    assert!(
+        records
+            .finish_failed(&row.id, row.fence, "READY", "{}", None)
+            .await
+            .is_err()
+    );
+    assert!(
+        records
+            .finish_failed(&row.id, row.fence, "CANCELLED", "{}", None)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !records
+            .finish_failed(&row.id, row.fence, "FAILED", "{}", None)
+            .await
+            .unwrap()
+    );
+    let over = records.build(&row.id).await.unwrap().unwrap();
+    assert_eq!(over.state, "CANCELLED");
+    assert!(
+        records.take_over(&row.id).await.unwrap().is_none(),
+        "it is over"
     );
 }
 
-#[tokio::test]
-async fn copies_of_the_files_at_any_moment_open_and_are_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
-    let scope = Scope::default_scope();
-    for n in 0..40 {
-        let row = started(&records, &scope, &format!("torn {n}")).await;
-        records
-            .finish_ready(&row.id, row.fence, &new_image(&n.to_string()))
+async fn builds_are_listed_newest_first_in_pages(records: &dyn Records) {
+    let scope: Scope = "pages".parse().unwrap();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(started(records, &scope, &format!("page {n}")).await.id);
+    }
+    ids.reverse();
+    let mut listed = Vec::new();
+    loop {
+        let before = listed.last().cloned();
+        let page = records
+            .list_builds(&scope, 2, before.as_deref())
             .await
             .unwrap();
-        if n % 8 != 0 {
-            continue;
+        if page.is_empty() {
+            break;
         }
-        let copy = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-        }
-        // A write that was cut off in the middle of the log.
-        let wal = copy.path().join("kiln.db-wal");
-        let length = std::fs::metadata(&wal).unwrap().len();
-        let file = std::fs::OpenOptions::new().write(true).open(&wal).unwrap();
-        file.set_len(length.saturating_sub(1000)).unwrap();
-        let torn = open(copy.path()).await;
-        assert_eq!(torn.integrity_check().await.unwrap(), "ok");
-        assert!(torn.unfinished_builds().await.unwrap().len() <= 1);
+        listed.extend(page.into_iter().map(|row| row.id));
     }
+    assert_eq!(listed, ids);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_another_process_holds_is_busy_and_nothing_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
-    let other = open(folder.path()).await;
-    let mut holder = other.writer.acquire().await.unwrap();
-    sqlx::query("BEGIN EXCLUSIVE")
-        .execute(&mut *holder)
-        .await
-        .unwrap();
-    sqlx::query("PRAGMA busy_timeout = 50")
-        .execute(&records.writer)
-        .await
-        .unwrap();
-    let scope = Scope::default_scope();
-    let error = records
-        .begin_build(&scope, &hash("b"), &new_build("b"))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Busy, "{error:?}");
-    assert!(error.is_retryable());
-    sqlx::query("ROLLBACK").execute(&mut *holder).await.unwrap();
-    started(&records, &scope, "b").await;
+async fn credentials_are_found_by_exact_use_and_can_be_removed(records: &dyn Records) {
+    let scope: Scope = "keys".parse().unwrap();
+    let registry = CredentialTarget::Registry("registry.example:5000".into());
+    let index = CredentialTarget::Index("registry.example:5000".into());
+    for (target, secret) in [(&registry, "of-the-registry"), (&index, "of-the-index")] {
+        let credential = InlineCredential {
+            target: target.clone(),
+            form: CredentialForm::Basic,
+            username: None,
+            secret: Secret::new(secret),
+        };
+        records
+            .put_inline_credential(&scope, &credential)
+            .await
+            .unwrap();
+    }
+    let found = records.credentials_for(&scope, &registry).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].secret.expose(), "of-the-registry");
+    let other_host = CredentialTarget::Registry("registry.example".into());
+    assert!(
+        records
+            .credentials_for(&scope, &other_host)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let listed = records.list_credentials(&scope).await.unwrap();
+    assert!(!format!("{listed:?}").contains("of-the"), "{listed:?}");
+    assert_eq!(listed.len(), 2);
+    assert!(records.delete_credentials(&scope, &registry).await.unwrap());
+    assert!(!records.delete_credentials(&scope, &registry).await.unwrap());
+    let left = records.list_credentials(&scope).await.unwrap();
+    assert_eq!(
+        left.into_iter().map(|row| row.target).collect::<Vec<_>>(),
+        [index]
+    );
+}
+
+/// Runs the whole suite on records that are empty.
+pub(crate) async fn keep_the_contract(records: &dyn Records) {
+    one_active_build_per_definition_and_scope(records).await;
+    a_stale_fence_changes_nothing(records).await;
+    generations_count_and_a_refresh_may_go_back(records).await;
+    a_lost_image_is_not_current_and_keeps_its_lock(records).await;
+    an_adopted_image_is_current_and_numbering_goes_on_after_it(records).await;
+    failures_are_remembered_for_a_time_and_for_their_settings(records).await;
+    equal_hashes_with_other_texts_are_refused(records).await;
+    credentials_come_back_in_their_scope_alone(records).await;
+    an_image_that_comes_back_keeps_its_generation(records).await;
+    a_build_moves_forward_alone_and_only_to_states_there_are(records).await;
+    builds_are_listed_newest_first_in_pages(records).await;
+    credentials_are_found_by_exact_use_and_can_be_removed(records).await;
 }

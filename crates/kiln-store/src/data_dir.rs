@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/                 0700
+//!   layout              the number of this layout
 //!   kiln.lock           held by the process that works with the folder
 //!   kiln.db, -wal, -shm the records
 //!   secret.key          0600, opens the stored credentials
@@ -12,12 +13,15 @@
 //!   cache/              what can be fetched again: repodata, indexes
 //! ```
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use crate::error::StoreError;
+
+/// The layout that this kiln reads and writes.
+const LAYOUT: u32 = 1;
 
 /// Paths of a data folder that exists.
 #[derive(Debug, Clone)]
@@ -29,19 +33,48 @@ impl DataDir {
     /// Makes what is missing; only the owner may look inside.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let data = Self { root: root.into() };
+        let private = |folder: &Path| {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+        };
+        private(&data.root).map_err(StoreError::file(&data.root))?;
+        data.check_layout()?;
         for folder in [
-            data.root.clone(),
             data.blobs(),
             data.logs(),
             data.work(),
             data.tools(),
             data.cache(),
         ] {
-            fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
+            private(&folder).map_err(StoreError::file(&folder))?;
         }
         fs::set_permissions(&data.root, std::fs::Permissions::from_mode(0o700))
             .map_err(StoreError::file(&data.root))?;
         Ok(data)
+    }
+
+    /// Refuses the layout of another kiln; a new folder gets this one's.
+    fn check_layout(&self) -> Result<(), StoreError> {
+        let path = self.root.join("layout");
+        match fs::read_to_string(&path) {
+            Ok(found) if found.trim() == LAYOUT.to_string() => Ok(()),
+            Ok(found) => Err(StoreError::Layout {
+                path: self.root.clone(),
+                found: format!("`{}`", found.trim().escape_default()),
+                known: LAYOUT,
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let written = tempfile::NamedTempFile::new_in(&self.root).and_then(|mut file| {
+                    std::io::Write::write_all(&mut file, format!("{LAYOUT}\n").as_bytes())?;
+                    file.as_file().sync_all()?;
+                    file.persist(&path).map_err(|error| error.error)
+                });
+                written.map(drop).map_err(StoreError::file(&path))
+            }
+            Err(error) => Err(StoreError::file(&path)(error)),
+        }
     }
 
     /// The folder itself.

@@ -30,6 +30,19 @@ pub enum StoreError {
     /// What is stored contradicts itself.
     #[error("{0}")]
     Integrity(String),
+    /// A build can't be moved to such a state.
+    #[error("a build can't be moved to the state `{0}`")]
+    State(String),
+    /// The data folder was laid out by a kiln that knows more.
+    #[error("the data folder {} has the layout {found}, this kiln knows {known}: use the kiln that made it, or a newer one", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What the folder says.
+        found: String,
+        /// What this kiln writes.
+        known: u32,
+    },
     /// A text that kiln wrote can't be read back.
     #[error("a row of kind {what} is not readable")]
     Row {
@@ -57,6 +70,7 @@ const SQLITE_BUSY: i32 = 5;
 const SQLITE_LOCKED: i32 = 6;
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
+const SQLITE_PROTOCOL: i32 = 15;
 const SQLITE_NOTADB: i32 = 26;
 
 impl StoreError {
@@ -72,9 +86,9 @@ impl StoreError {
     /// What it means.
     pub fn kind(&self) -> StoreErrorKind {
         match self {
-            Self::Database { source, .. } => of_sqlx(source),
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => of_sqlx(source),
-            Self::Migrate(_) => StoreErrorKind::Internal,
+            Self::Database { source, .. }
+            | Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => of_sqlx(source),
+            Self::Migrate(_) | Self::State(_) | Self::Layout { .. } => StoreErrorKind::Internal,
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                     StoreErrorKind::Disk
@@ -100,7 +114,7 @@ fn of_sqlx(error: &sqlx::Error) -> StoreErrorKind {
                 .and_then(|code| code.parse::<i32>().ok())
                 .unwrap_or(0);
             match code & 0xff {
-                SQLITE_BUSY | SQLITE_LOCKED => StoreErrorKind::Busy,
+                SQLITE_BUSY | SQLITE_LOCKED | SQLITE_PROTOCOL => StoreErrorKind::Busy,
                 SQLITE_FULL => StoreErrorKind::Disk,
                 SQLITE_CORRUPT | SQLITE_NOTADB => StoreErrorKind::Integrity,
                 // SQLITE_IOERR stands for a full disk too, where the file system says so late.

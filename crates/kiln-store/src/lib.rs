@@ -14,13 +14,16 @@ mod store;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod durability;
 
 pub use blobs::{Blobs, PutBlobError};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use records::Records;
 pub use rows::{
-    BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
+    BuildRow, CredentialRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure,
+    Started,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

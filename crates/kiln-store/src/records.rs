@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kiln_spec::{InlineCredential, SpecHash};
+use kiln_spec::{CredentialTarget, InlineCredential, SpecHash};
 
 use crate::error::StoreError;
 use crate::rows::{
-    BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
+    BuildRow, CredentialRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure,
+    Started,
 };
 use crate::scope::Scope;
 
@@ -42,7 +43,8 @@ pub trait Records: Send + Sync {
     /// Takes a build over: it is QUEUED again with a greater fence, which is answered.
     async fn take_over(&self, id: &str) -> Result<Option<BuildRow>, StoreError>;
 
-    /// Moves a build to another state that is not final; false when the fence is stale or it is over.
+    /// Moves a build on to another state that is not final, or to the same again; false when the
+    /// fence is stale, the build is over or the state lies behind it.
     async fn advance(&self, id: &str, fence: i64, state: &str) -> Result<bool, StoreError>;
 
     /// Keeps a lock and makes it the definition's, and the build's where there is one.
@@ -77,7 +79,8 @@ pub trait Records: Send + Sync {
         image_key: &str,
     ) -> Result<Option<ImageRow>, StoreError>;
 
-    /// Takes an image that another kiln pushed as the current one of its definition.
+    /// Takes an image that another kiln pushed as the current one of its definition. One that is
+    /// known keeps its generation; where another image has the generation, it gets the next.
     async fn adopt_image(
         &self,
         scope: &Scope,
@@ -138,4 +141,25 @@ pub trait Records: Send + Sync {
 
     /// All credentials of a workspace, decrypted.
     async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError>;
+
+    /// The credentials of a workspace for exactly this host or address and this use.
+    async fn credentials_for(
+        &self,
+        scope: &Scope,
+        target: &CredentialTarget,
+    ) -> Result<Vec<InlineCredential>, StoreError> {
+        let mut found = self.credentials(scope).await?;
+        found.retain(|credential| credential.target == *target);
+        Ok(found)
+    }
+
+    /// What credentials a workspace has; not the secrets.
+    async fn list_credentials(&self, scope: &Scope) -> Result<Vec<CredentialRow>, StoreError>;
+
+    /// Removes the credentials of a host or address and a use; false when there are none.
+    async fn delete_credentials(
+        &self,
+        scope: &Scope,
+        target: &CredentialTarget,
+    ) -> Result<bool, StoreError>;
 }

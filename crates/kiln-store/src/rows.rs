@@ -1,7 +1,7 @@
 //! Rows as the rest of kiln sees them.
 
 use kiln_oci::Digest;
-use kiln_spec::SpecHash;
+use kiln_spec::{CredentialForm, CredentialTarget, SpecHash};
 
 use crate::Scope;
 
@@ -137,4 +137,17 @@ pub struct RememberedFailure {
     pub failure_json: String,
     /// The build that met it.
     pub build_id: Option<String>,
+}
+
+/// A stored credential without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRow {
+    /// What it is for.
+    pub target: CredentialTarget,
+    /// The form the secret takes there.
+    pub form: CredentialForm,
+    /// The user's name, where it has one.
+    pub username: Option<String>,
+    /// When it was last put, milliseconds since the Unix epoch.
+    pub updated_ms: i64,
 }

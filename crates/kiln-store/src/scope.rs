@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A workspace's name: what names and private inputs belong to.
 ///
-/// Letters, digits, `.`, `_`, `-` and `/` between them; an Azure ML workspace is
+/// Letters, digits, `.`, `_`, `-`, `(`, `)`, and `/` between such parts; an Azure ML workspace is
 /// `subscription/resource group/name`. At most 300 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(String);
@@ -13,7 +13,7 @@ pub struct Scope(String);
 /// A text that names no workspace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a workspace's name has letters, digits, `.`, `_`, `-` and `/` between them, at most 300 bytes"
+    "a workspace's name has letters, digits, `.`, `_`, `-`, `(`, `)` and `/` between them, at most 300 bytes"
 )]
 pub struct ParseScopeError;
 
@@ -39,7 +39,7 @@ impl FromStr for Scope {
                 && part != ".."
                 && part
                     .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+                    .all(|c| c.is_ascii_alphanumeric() || "._-()".contains(c))
         };
         if text.len() <= 300 && text.split('/').all(part) {
             Ok(Self(text.to_owned()))
@@ -77,5 +77,6 @@ mod tests {
             "sub/rg/ws-1".parse::<Scope>().unwrap().as_str(),
             "sub/rg/ws-1"
         );
+        assert!("sub/rg_(test)/ws".parse::<Scope>().is_ok());
     }
 }

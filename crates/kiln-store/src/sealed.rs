@@ -35,6 +35,8 @@ impl Sealer {
             file.as_file().sync_all().map_err(StoreError::file(path))?;
             // Another process may have been first: its key counts.
             let _ = file.persist_noclobber(path);
+            let folder_synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+            folder_synced.map_err(StoreError::file(folder))?;
         }
         let mut bytes = Zeroizing::new(Vec::new());
         let mut file = fs::OpenOptions::new();
@@ -66,7 +68,13 @@ impl Sealer {
         sealed: &[u8],
         place: &str,
     ) -> Result<Zeroizing<String>, StoreError> {
-        let damaged = || StoreError::Integrity("a stored credential does not open".into());
+        let damaged = || {
+            StoreError::Integrity(format!(
+                "the stored credential `{}` does not open: restore the key file it was stored with, \
+                 or delete the credential",
+                place.replace('\0', " ")
+            ))
+        };
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(damaged)?;
         let payload = Payload {
             msg: sealed,

@@ -1,9 +1,9 @@
-//! Builds and their transitions: each is one conditional UPDATE on (id, fence, not over).
+//! Builds and their transitions: each is one conditional UPDATE on (id, fence, state).
 
 use std::time::Duration;
 
 use kiln_spec::SpecHash;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqliteExecutor};
 
 use super::SqliteRecords;
 use super::convert::{self, BUILD_COLUMNS, get as column, now_ms};
@@ -12,6 +12,8 @@ use crate::rows::{BuildRow, NewBuild, RememberedFailure, Started};
 use crate::scope::Scope;
 
 const ACTIVE: &str = "state NOT IN ('READY', 'FAILED', 'CANCELLED')";
+/// The states of a build that is not over, in their order.
+const PHASES: [&str; 4] = ["QUEUED", "RESOLVING", "BUILDING", "PUSHING"];
 
 pub(super) async fn begin(
     records: &SqliteRecords,
@@ -19,7 +21,6 @@ pub(super) async fn begin(
     spec_hash: &SpecHash,
     new: &NewBuild,
 ) -> Result<Started, StoreError> {
-    records.add_workspace(scope).await?;
     let failed = StoreError::database;
     let mut transaction = records
         .writer
@@ -56,13 +57,15 @@ pub(super) async fn begin(
         .ok_or(StoreError::Row { what: "build" })
 }
 
-/// Keeps a definition; another text under the same hash is a fault that must not pass.
+/// Keeps a definition and its workspace; another text under the same hash is a fault that must not
+/// pass.
 pub(super) async fn define(
     connection: &mut SqliteConnection,
     scope: &Scope,
     spec_hash: &SpecHash,
     canonical: &str,
 ) -> Result<(), StoreError> {
+    add_workspace(&mut *connection, scope).await?;
     sqlx::query(
         "INSERT INTO definitions (scope, spec_hash, canonical, created_ms) VALUES (?, ?, ?, ?)
          ON CONFLICT DO NOTHING",
@@ -87,6 +90,20 @@ pub(super) async fn define(
     Err(StoreError::Integrity(format!(
         "two definitions have the hash {spec_hash}"
     )))
+}
+
+/// Makes a workspace known; one that is known already stays as it is.
+pub(super) async fn add_workspace(
+    connection: impl SqliteExecutor<'_>,
+    scope: &Scope,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO workspaces (scope, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(scope.as_str())
+        .bind(now_ms())
+        .execute(connection)
+        .await
+        .map_err(StoreError::database("add a workspace"))?;
+    Ok(())
 }
 
 async fn active(
@@ -180,7 +197,11 @@ pub(super) async fn advance(
     fence: i64,
     state: &str,
 ) -> Result<bool, StoreError> {
-    let sql = format!("UPDATE builds SET state = ? WHERE id = ? AND fence = ? AND {ACTIVE}");
+    let position = PHASES.iter().position(|phase| *phase == state);
+    let position = position.ok_or_else(|| StoreError::State(state.to_owned()))?;
+    let before = PHASES[..=position].join("', '");
+    let sql =
+        format!("UPDATE builds SET state = ? WHERE id = ? AND fence = ? AND state IN ('{before}')");
     let done = sqlx::query(AssertSqlSafe(sql))
         .bind(state)
         .bind(id)
@@ -199,6 +220,9 @@ pub(super) async fn finish_failed(
     failure_json: &str,
     remember: Option<(String, Duration)>,
 ) -> Result<bool, StoreError> {
+    if !["FAILED", "CANCELLED"].contains(&state) {
+        return Err(StoreError::State(state.to_owned()));
+    }
     let failed = StoreError::database;
     let mut transaction = records
         .writer

@@ -5,6 +5,7 @@ use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 use super::SqliteRecords;
 use super::convert::{get, now_ms};
 use crate::error::StoreError;
+use crate::rows::CredentialRow;
 use crate::scope::Scope;
 
 /// The associated data of a sealed secret: where it belongs.
@@ -107,4 +108,43 @@ pub(super) async fn all(
         });
     }
     Ok(credentials)
+}
+
+pub(super) async fn list(
+    records: &SqliteRecords,
+    scope: &Scope,
+) -> Result<Vec<CredentialRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT kind, target, form, username, updated_ms FROM credentials WHERE scope = ?
+         ORDER BY kind, target, form",
+    )
+    .bind(scope.as_str())
+    .fetch_all(&records.reader)
+    .await
+    .map_err(StoreError::database("list credentials"))?;
+    let row = |row| {
+        Ok(CredentialRow {
+            target: to_target(&get::<String>(row, "kind")?, get(row, "target")?)?,
+            form: to_form(&get::<String>(row, "form")?)?,
+            username: get(row, "username")?,
+            updated_ms: get(row, "updated_ms")?,
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+pub(super) async fn delete(
+    records: &SqliteRecords,
+    scope: &Scope,
+    target: &CredentialTarget,
+) -> Result<bool, StoreError> {
+    let (kind, target) = parts(target);
+    let done = sqlx::query("DELETE FROM credentials WHERE scope = ? AND kind = ? AND target = ?")
+        .bind(scope.as_str())
+        .bind(kind)
+        .bind(target)
+        .execute(&records.writer)
+        .await
+        .map_err(StoreError::database("delete credentials"))?;
+    Ok(done.rows_affected() > 0)
 }

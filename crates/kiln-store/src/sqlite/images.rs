@@ -1,5 +1,6 @@
 //! Images, their generations, and the transaction that makes a build READY.
 
+use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
@@ -9,6 +10,9 @@ use super::convert::{self, IMAGE_COLUMNS, get, now_ms};
 use crate::error::StoreError;
 use crate::rows::{Finish, FoundImage, ImageRow, NewImage};
 use crate::scope::Scope;
+
+/// The greatest generation that is believed of a tag: counting goes on after it.
+const HIGHEST_ADOPTED: u64 = 1 << 32;
 
 pub(super) async fn current(
     records: &SqliteRecords,
@@ -121,16 +125,28 @@ pub(super) async fn adopt(
         .await
         .map_err(failed("adopt an image"))?;
     define(&mut transaction, scope, spec_hash, canonical).await?;
-    let row = ImageRow {
-        generation: found.generation,
-        repository: found.repository.clone(),
-        digest: found.digest,
-        lock_hash: None,
-        backend: found.backend.clone(),
-        size_bytes: found.size_bytes,
-        build_id: None,
+    let place = (found.digest, found.repository.as_str());
+    let known = same_image(&mut transaction, scope, spec_hash, place, None).await?;
+    let row = if let Some(row) = known {
+        row
+    } else {
+        let taken = is_taken(&mut transaction, scope, spec_hash, found.generation).await?;
+        let generation = match found.generation {
+            generation @ 1..=HIGHEST_ADOPTED if !taken => generation,
+            _ => next_generation(&mut transaction, scope, spec_hash).await?,
+        };
+        let row = ImageRow {
+            generation,
+            repository: found.repository.clone(),
+            digest: found.digest,
+            lock_hash: None,
+            backend: found.backend.clone(),
+            size_bytes: found.size_bytes,
+            build_id: None,
+        };
+        insert(&mut transaction, scope, spec_hash, &row, None).await?;
+        row
     };
-    insert(&mut transaction, scope, spec_hash, &row, None).await?;
     set_current(&mut transaction, scope, spec_hash, row.generation).await?;
     transaction
         .commit()
@@ -186,28 +202,24 @@ pub(super) async fn finish_ready(
     let spec_hash: SpecHash = get::<String>(&build, "spec_hash")?
         .parse()
         .map_err(unreadable)?;
-    let row = match same_image(&mut transaction, &scope, &spec_hash, image).await? {
-        Some(row) => row,
-        None => {
-            let row = ImageRow {
-                generation: next_generation(&mut transaction, &scope, &spec_hash).await?,
-                repository: image.repository.clone(),
-                digest: image.digest,
-                lock_hash: Some(image.lock_hash.clone()),
-                backend: image.backend.clone(),
-                size_bytes: image.size_bytes,
-                build_id: Some(id.to_owned()),
-            };
-            insert(
-                &mut transaction,
-                &scope,
-                &spec_hash,
-                &row,
-                Some(&image.image_key),
-            )
-            .await?;
-            row
-        }
+    let place = (image.digest, image.repository.as_str());
+    let keys = Some((image.image_key.as_str(), image.lock_hash.as_str()));
+    let known = same_image(&mut transaction, &scope, &spec_hash, place, keys).await?;
+    let row = if let Some(row) = known {
+        row
+    } else {
+        let row = ImageRow {
+            generation: next_generation(&mut transaction, &scope, &spec_hash).await?,
+            repository: image.repository.clone(),
+            digest: image.digest,
+            lock_hash: Some(image.lock_hash.clone()),
+            backend: image.backend.clone(),
+            size_bytes: image.size_bytes,
+            build_id: Some(id.to_owned()),
+        };
+        let key = Some(image.image_key.as_str());
+        insert(&mut transaction, &scope, &spec_hash, &row, key).await?;
+        row
     };
     set_current(&mut transaction, &scope, &spec_hash, row.generation).await?;
     sqlx::query(
@@ -230,28 +242,48 @@ pub(super) async fn finish_ready(
     Ok(Finish::Done(row))
 }
 
-/// A generation of this digest and repository that is there already; it is lost no more.
+/// A generation of this digest and repository that is there already; it is lost no more. `keys` are
+/// its image key and lock hash, where they are known now.
 async fn same_image(
     connection: &mut SqliteConnection,
     scope: &Scope,
     spec_hash: &SpecHash,
-    image: &NewImage,
+    (digest, repository): (Digest, &str),
+    keys: Option<(&str, &str)>,
 ) -> Result<Option<ImageRow>, StoreError> {
     let sql = format!(
         "UPDATE images SET lost = 0, image_key = coalesce(image_key, ?), lock_hash = coalesce(lock_hash, ?)
          WHERE scope = ? AND spec_hash = ? AND digest = ? AND repository = ? RETURNING {IMAGE_COLUMNS}"
     );
     let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(&image.image_key)
-        .bind(&image.lock_hash)
+        .bind(keys.map(|keys| keys.0))
+        .bind(keys.map(|keys| keys.1))
         .bind(scope.as_str())
         .bind(spec_hash.to_hex())
-        .bind(image.digest.to_hex())
-        .bind(&image.repository)
+        .bind(digest.to_hex())
+        .bind(repository)
         .fetch_optional(connection)
         .await
         .map_err(StoreError::database("read an image"))?;
     row.as_ref().map(convert::image).transpose()
+}
+
+async fn is_taken(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    spec_hash: &SpecHash,
+    generation: u64,
+) -> Result<bool, StoreError> {
+    let taken: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM images WHERE scope = ? AND spec_hash = ? AND generation = ?",
+    )
+    .bind(scope.as_str())
+    .bind(spec_hash.to_hex())
+    .bind(generation.cast_signed())
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::database("number an image"))?;
+    Ok(taken > 0)
 }
 
 async fn next_generation(

@@ -9,15 +9,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kiln_spec::{InlineCredential, SpecHash};
-use sqlx::SqlitePool;
+use kiln_spec::{CredentialTarget, InlineCredential, SpecHash};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use crate::error::StoreError;
 use crate::records::Records;
 use crate::rows::{
-    BuildRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure, Started,
+    BuildRow, CredentialRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure,
+    Started,
 };
 use crate::scope::Scope;
 use crate::sealed::Sealer;
@@ -48,6 +49,26 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
+/// A pool whose connections live as long as it: a local file's don't go stale, and to ask before
+/// each use would double the time of a read.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// Whether a connection that was given back can write again. On a full disk SQLite itself rolls back;
+/// sqlx takes the failure of its own rollback then for a transaction that is still open, and would
+/// refuse every later one.
+async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was queued when the transaction was dropped is done before this answers.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// The records of one database file.
 pub struct SqliteRecords {
     pub(crate) writer: SqlitePool,
@@ -65,16 +86,13 @@ impl SqliteRecords {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT * 2)
+        let writer = pool(1)
+            .after_release(|connection, _| Box::pin(is_usable(connection)))
             .connect_with(options.clone())
             .await
             .map_err(StoreError::database("be opened"))?;
         migrator().run(&writer).await.map_err(StoreError::Migrate)?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT * 2)
+        let reader = pool(READERS)
             .connect_with(options.read_only(true))
             .await
             .map_err(StoreError::database("be opened"))?;
@@ -90,15 +108,7 @@ impl SqliteRecords {
 
     /// Makes a workspace known; one that is known already stays as it is.
     async fn add_workspace(&self, scope: &Scope) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO workspaces (scope, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(scope.as_str())
-        .bind(convert::now_ms())
-        .execute(&self.writer)
-        .await
-        .map_err(StoreError::database("add a workspace"))?;
-        Ok(())
+        builds::add_workspace(&self.writer, scope).await
     }
 
     /// SQLite's own check of the whole file; `ok` when nothing is wrong.
@@ -276,5 +286,17 @@ impl Records for SqliteRecords {
 
     async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError> {
         credentials::all(self, scope).await
+    }
+
+    async fn list_credentials(&self, scope: &Scope) -> Result<Vec<CredentialRow>, StoreError> {
+        credentials::list(self, scope).await
+    }
+
+    async fn delete_credentials(
+        &self,
+        scope: &Scope,
+        target: &CredentialTarget,
+    ) -> Result<bool, StoreError> {
+        credentials::delete(self, scope, target).await
     }
 }
