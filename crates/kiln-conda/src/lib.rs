@@ -10,10 +10,13 @@ mod credentials;
 mod error;
 mod explain;
 mod platform;
+mod query;
 mod record;
 mod solver;
 #[cfg(test)]
 mod solver_tests;
+mod spec;
+mod task;
 mod virtual_packages;
 
 pub use archive::{Distribution, ReadArchiveError, python_distributions};

@@ -193,6 +193,24 @@ async fn a_channel_in_a_spec_is_searched_and_kept_to() {
 }
 
 #[tokio::test]
+async fn defaults_in_a_spec_is_any_channel_it_stands_for() {
+    let bed = Bed::new();
+    for (name, version) in [("main", "1.0"), ("r", "1.1"), ("other", "2.0")] {
+        let folder = bed.folder.path().join(name);
+        write_channel(&folder, "linux-64", &[record("lib", version, 0, &[])]);
+    }
+    let alias = Url::from_directory_path(bed.folder.path()).expect("an absolute path");
+    let asked = request(&["other".into()], &["defaults::lib >=1.1"]);
+    let solver = bed.solver(Some(alias));
+    let solution = solver.solve(&asked, &CancellationToken::new()).await;
+    assert_eq!(names(&solution.expect("it is solvable")), ["lib 1.1"]);
+    let asked = request(&["other".into()], &["defaults::lib >=2"]);
+    let error = solver.solve(&asked, &CancellationToken::new()).await;
+    let error = error.expect_err("only another channel has it");
+    assert_eq!(error.kind(), CondaErrorKind::Unsatisfiable, "{error}");
+}
+
+#[tokio::test]
 async fn a_clash_names_the_constraints_and_what_would_help() {
     let bed = Bed::new();
     let channel = bed.channel(

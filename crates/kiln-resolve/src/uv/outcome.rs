@@ -1,6 +1,6 @@
 //! Makes sense of what uv says when it fails, in classes and with remedies.
 
-use super::resolve::PypiError;
+use super::PypiError;
 
 /// The most lines of uv's explanation that reach a person.
 const MOST_LINES: usize = 60;
@@ -117,7 +117,7 @@ fn only_source(message: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resolve::PypiErrorKind;
+    use super::super::PypiErrorKind;
     use super::*;
 
     #[test]

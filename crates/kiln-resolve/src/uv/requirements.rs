@@ -5,7 +5,7 @@ use kiln_spec::Pip;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 use url::Url;
 
-use super::resolve::PypiError;
+use super::PypiError;
 
 /// Indexes that a definition does not name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
