@@ -135,3 +135,27 @@ pub struct BuildStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
 }
+
+/// A page of builds, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BuildList {
+    /// The builds of this page.
+    pub value: Vec<BuildStatus>,
+    /// The `before` of the next page; null when there is none.
+    pub next: Option<String>,
+}
+
+/// What a request that leaves something out gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Defaults {
+    /// `HOST[/PREFIX]` of images.
+    pub registry: Option<String>,
+    /// The platform.
+    pub platform: String,
+    /// The base when none is given.
+    pub base_cpu: String,
+    /// The base when none is given and a GPU is asked for.
+    pub base_gpu: String,
+    /// Names of the backends that can be chosen.
+    pub backends: Vec<String>,
+}

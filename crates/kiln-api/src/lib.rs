@@ -2,6 +2,8 @@
 
 mod build;
 mod failure;
+mod log;
 
-pub use build::{BackendChoice, BuildRequest, BuildState, BuildStatus};
+pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 pub use failure::{Failure, FailureClass};
+pub use log::{LogEvent, LogKind};

@@ -1,1 +1,15 @@
-//! kiln's HTTP server.
+//! kiln's HTTP server: the native API, health and the OpenAPI document.
+
+mod access;
+mod builds;
+mod error;
+mod health;
+mod logs;
+mod openapi;
+mod router;
+mod serve;
+
+pub use access::{ParseRightError, Right, Token};
+pub use openapi::document as openapi_document;
+pub use router::{AppState, router};
+pub use serve::serve;

@@ -1,3 +1,17 @@
 //! The kiln daemon and command line.
 
-fn main() {}
+mod cli;
+mod client;
+mod commands;
+mod compose;
+mod config;
+mod data_lock;
+mod error;
+mod input;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,151 @@
+//! Why the engine took no work, and every crate's errors as failures: the one place where they are
+//! classified.
+
+use kiln_api::{Failure, FailureClass};
+use kiln_registry::RegistryError;
+use kiln_resolve::ResolveError;
+use kiln_spec::SpecErrors;
+use kiln_store::{StoreError, StoreErrorKind};
+
+/// A request that the engine did not take, or a question it could not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The request is at fault.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The document is at fault.
+    #[error("the environment is not usable")]
+    Spec(#[source] SpecErrors),
+    /// Nothing of this name exists.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// The store can't take or give it.
+    #[error("the store of kiln does not answer")]
+    Store(#[from] StoreError),
+    /// A file of kiln's data folder can't be used.
+    #[error("the data folder of kiln is not usable")]
+    Data(#[from] std::io::Error),
+    /// The engine is stopping.
+    #[error("kiln is shutting down")]
+    Stopping,
+}
+
+impl EngineError {
+    /// The error as the API answers it.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Invalid { message, remedy } => {
+                Failure::new(FailureClass::Invalid, message, remedy)
+            }
+            Self::Spec(errors) => Failure::new(
+                FailureClass::Invalid,
+                errors.to_string(),
+                "change the environment as the message says",
+            ),
+            Self::NotFound { what } => Failure::new(
+                FailureClass::NotFound,
+                format!("there is no {what}"),
+                "check the name and the workspace",
+            ),
+            Self::Store(error) => of_store(error),
+            Self::Data(error) => of_io("kiln's data folder", error),
+            Self::Stopping => Failure {
+                retryable: true,
+                ..Failure::new(
+                    FailureClass::Internal,
+                    "kiln is shutting down",
+                    "ask again in a few seconds",
+                )
+            },
+        }
+    }
+}
+
+/// An I/O error as a failure; `what` is what kiln was using.
+pub fn of_io(what: &str, error: &std::io::Error) -> Failure {
+    let full = matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    );
+    if full {
+        return Failure::new(
+            FailureClass::Disk,
+            format!("no space is left for {what}: {error}"),
+            "free some space on the disk of kiln's data folder, then ask again",
+        );
+    }
+    Failure::new(
+        FailureClass::Internal,
+        format!("{what} can't be used: {error}"),
+        "see kiln's own log",
+    )
+}
+
+/// A store's error as a failure.
+pub fn of_store(error: &StoreError) -> Failure {
+    let message = chain(error);
+    match error.kind() {
+        StoreErrorKind::Disk => Failure::new(
+            FailureClass::Disk,
+            message,
+            "free some space on the disk of kiln's data folder, then ask again",
+        ),
+        StoreErrorKind::Integrity => Failure::new(
+            FailureClass::Integrity,
+            message,
+            "kiln's database or blobs are damaged: restore a backup of the data folder",
+        ),
+        StoreErrorKind::Busy => Failure {
+            retryable: true,
+            ..Failure::new(
+                FailureClass::Internal,
+                message,
+                "another process holds kiln's database: ask again in a few seconds",
+            )
+        },
+        _ => Failure::new(FailureClass::Internal, message, "see kiln's own log"),
+    }
+}
+
+/// A registry's error as a failure.
+pub fn of_registry(error: &RegistryError) -> Failure {
+    use kiln_registry::ErrorKind;
+    let class = match error.kind() {
+        ErrorKind::Auth => FailureClass::Auth,
+        ErrorKind::NotFound => FailureClass::NotFound,
+        ErrorKind::Network => FailureClass::Network,
+        ErrorKind::Integrity => FailureClass::Integrity,
+        ErrorKind::Invalid => FailureClass::Invalid,
+        _ => FailureClass::Registry,
+    };
+    Failure { retryable: error.is_retryable(), ..Failure::new(class, chain(error), error.remedy()) }
+}
+
+/// A resolver's error as a failure.
+pub fn of_resolve(error: &ResolveError) -> Failure {
+    Failure::new(error.class(), chain(error), error.remedy())
+}
+
+/// An error and its causes in one line, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,40 @@
+//! What the engine is told once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Settings of the engine; all have been checked.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// `HOST[/PREFIX]` of images whose workspace names none.
+    pub registry: Option<String>,
+    /// Builds that run at once.
+    pub max_builds: usize,
+    /// How long resolving and fetching may take.
+    pub resolve_timeout: Duration,
+    /// How long the build step may take.
+    pub build_timeout: Duration,
+    /// After how long a hit is verified anew.
+    pub verify_after: Duration,
+    /// Whether a hit that is due is verified before it is answered, or in the background.
+    pub verify: Verify,
+    /// How long a failure that asking again would repeat is remembered.
+    pub remember_failure: Duration,
+    /// A PEM bundle that build steps trust beside their own.
+    pub extra_ca: Option<Bytes>,
+    /// A private folder for work in progress; the engine empties it at start.
+    pub work_dir: PathBuf,
+    /// A text of all resolver settings: a failure is remembered only while they stay.
+    pub resolver_key: String,
+}
+
+/// When a hit that is due is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// After it was answered: the daemon's way.
+    Background,
+    /// Before it is answered: the way of a process that ends with its answer.
+    First,
+}

@@ -1,0 +1,42 @@
+//! The OpenAPI document of the native API.
+
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "kiln", description = "Container images of Python environments, built once."),
+    paths(
+        crate::builds::create,
+        crate::builds::show,
+        crate::builds::cancel,
+        crate::builds::list,
+        crate::builds::defaults,
+        crate::logs::logs,
+    ),
+    components(schemas(kiln_api::LogEvent))
+)]
+struct Document;
+
+/// The document as indented JSON; `docs/openapi.json` is its copy.
+pub fn document() -> String {
+    let mut text = Document::openapi().to_pretty_json().expect("the document is plain data");
+    text.push('\n');
+    text
+}
+
+pub(crate) async fn show() -> ([(axum::http::HeaderName, &'static str); 1], String) {
+    ([(axum::http::header::CONTENT_TYPE, "application/json")], document())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_in_the_docs_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        if std::env::var_os("KILN_BLESS").is_some() {
+            std::fs::write(path, super::document()).unwrap();
+        }
+        let copy = std::fs::read_to_string(path).unwrap();
+        assert_eq!(copy, super::document(), "run the test with KILN_BLESS=1 to write the new copy");
+    }
+}

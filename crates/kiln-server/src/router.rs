@@ -1,0 +1,39 @@
+//! All routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use kiln_engine::Engine;
+use tower_http::trace::TraceLayer;
+
+use crate::access::Token;
+use crate::{builds, health, logs, openapi};
+
+/// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
+const BODY_LIMIT_BYTES: usize = 4 << 20;
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct AppState {
+    /// The engine.
+    pub engine: Engine,
+    /// Who may do what; empty only where the server listens on loopback.
+    pub tokens: Arc<[Arc<Token>]>,
+}
+
+/// The server's routes.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/live", get(health::live))
+        .route("/ready", get(health::ready))
+        .route("/v1/builds", post(builds::create).get(builds::list))
+        .route("/v1/builds/{id}", get(builds::show).delete(builds::cancel))
+        .route("/v1/builds/{id}/logs", get(logs::logs))
+        .route("/v1/defaults", get(builds::defaults))
+        .route("/v1/openapi.json", get(openapi::show))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(TraceLayer::new_for_http())
+        .with_state(state)
+}

@@ -1,0 +1,254 @@
+//! `kiln build`: the image of an environment, from the cache or new.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use futures::StreamExt as _;
+use kiln_api::{BackendChoice, BuildRequest, BuildState, BuildStatus, Failure, FailureClass};
+use kiln_engine::{Engine, Options, Origin, Submission, Verify};
+use kiln_spec::Kind;
+use serde::Serialize;
+
+use crate::cli::InputArgs;
+use crate::client::Client;
+use crate::compose;
+use crate::config::Settings;
+use crate::data_lock::{Claim, DataLock, ServerAddress};
+use crate::error::CliError;
+use crate::input::Document;
+use crate::progress::{Progress, warn};
+
+/// Arguments of `kiln build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Where the image goes, HOST[/PREFIX] [env: KILN_REGISTRY].
+    #[arg(long, value_name = "HOST[/PREFIX]")]
+    pub(crate) registry: Option<String>,
+    /// Resolve anew, and make the result the current generation.
+    #[arg(long)]
+    refresh: bool,
+    /// Forget a remembered failure.
+    #[arg(long)]
+    retry: bool,
+    /// The backend that builds.
+    #[arg(long, value_name = "B", default_value = "auto")]
+    backend: BackendArg,
+    /// Print the answer as a JSON object; progress goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// No progress.
+    #[arg(long, short)]
+    quiet: bool,
+    /// A running `kiln serve` that builds in place of this process [env: KILN_SERVER].
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The workspace.
+    #[arg(long, value_name = "NAME")]
+    workspace: Option<String>,
+}
+
+/// Names of backends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BackendArg {
+    Auto,
+    Assemble,
+    Docker,
+}
+
+impl From<BackendArg> for BackendChoice {
+    fn from(backend: BackendArg) -> Self {
+        match backend {
+            BackendArg::Auto => Self::Auto,
+            BackendArg::Assemble => Self::Assemble,
+            BackendArg::Docker => Self::Docker,
+        }
+    }
+}
+
+/// The last object of `--json`: the API's fields and how long it took.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    status: &'a BuildStatus,
+    duration_ms: u64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(settings: Settings, args: BuildArgs) -> Result<(), CliError> {
+    let began = Instant::now();
+    let document = Document::read(&args.input)?;
+    let progress = Progress::choose(args.quiet);
+    let server = args.server.clone().or_else(|| std::env::var("KILN_SERVER").ok());
+    let status = if let Some(url) = server {
+        remote(&ServerAddress { url }, &args, &document, progress).await?
+    } else {
+        match DataLock::claim(&settings.data)? {
+            Claim::Served(address) => {
+                warn(&format!("{} is served at {}: using it", settings.data.display(), address.url));
+                remote(&address, &args, &document, progress).await?
+            }
+            Claim::Ours(_lock) => local(&settings, &args, &document, progress).await?,
+            Claim::Busy => {
+                warn(&format!("{} is in use by another kiln: waiting", settings.data.display()));
+                let _lock = DataLock::wait(&settings.data).await?;
+                local(&settings, &args, &document, progress).await?
+            }
+        }
+    };
+    tell(&status, args.json, began.elapsed())
+}
+
+async fn local(
+    settings: &Settings,
+    args: &BuildArgs,
+    document: &Document,
+    mut progress: Progress,
+) -> Result<BuildStatus, CliError> {
+    let options = Options {
+        backend: args.backend.into(),
+        refresh: args.refresh,
+        retry: args.retry,
+        dry_run: false,
+        registry: settings.registry.clone(),
+    };
+    let origin = Origin { actor: "local".into(), via: "cli".into() };
+    let workspace = args.workspace.as_deref();
+    let submission = Submission::parse(&document.input(), workspace, options, origin)?;
+    for warning in submission.warnings() {
+        warn(&warning);
+    }
+    let engine = compose::engine(settings, Verify::First).await?;
+    engine.recover(kiln_engine::Recovery::Abandon).await?;
+    let ticket = engine.submit(submission).await?;
+    let id = ticket.status().build_id.clone().filter(|_| !ticket.status().cached);
+    let waiting = ticket.wait(Duration::MAX);
+    tokio::pin!(waiting);
+    let status = tokio::select! {
+        status = &mut waiting => status,
+        () = show_log(&engine, id.as_deref(), &mut progress) => waiting.await,
+        _ = tokio::signal::ctrl_c() => {
+            if let Some(id) = &id {
+                engine.cancel(id).await?;
+            }
+            waiting.await
+        }
+    };
+    if let Some(id) = &id {
+        // What came after the last look.
+        show_rest(&engine, id, &mut progress).await;
+    }
+    progress.finish();
+    engine.shutdown(Duration::from_secs(10)).await;
+    Ok(status)
+}
+
+/// Shows the log as it grows; never ends by itself where there is no build.
+async fn show_log(engine: &Engine, id: Option<&str>, progress: &mut Progress) {
+    let Some(id) = id else { return std::future::pending().await };
+    show_rest(engine, id, progress).await;
+}
+
+async fn show_rest(engine: &Engine, id: &str, progress: &mut Progress) {
+    if let Ok(events) = engine.logs().read(id, progress.last_event()).await {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            progress.show(&event);
+        }
+    }
+}
+
+async fn remote(
+    address: &ServerAddress,
+    args: &BuildArgs,
+    document: &Document,
+    mut progress: Progress,
+) -> Result<BuildStatus, CliError> {
+    let client = Client::new(address, std::env::var("KILN_TOKEN").ok())?;
+    let status = client.build(&request(args, document)?).await?;
+    for warning in &status.warnings {
+        warn(warning);
+    }
+    let Some(id) = status.build_id.clone().filter(|_| !status.state.is_final()) else {
+        return Ok(status);
+    };
+    let following = client.follow(&id, |event| progress.show(event));
+    tokio::select! {
+        followed = following => followed?,
+        _ = tokio::signal::ctrl_c() => {
+            client.cancel(&id).await?;
+        }
+    }
+    progress.finish();
+    // The log ends a moment before the state is final in the store.
+    let mut ended = client.status(&id).await?;
+    for _ in 0..50 {
+        if ended.state.is_final() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        ended = client.status(&id).await?;
+    }
+    Ok(BuildStatus { joined: status.joined, cached: false, warnings: status.warnings, ..ended })
+}
+
+/// The document as the API takes it.
+fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliError> {
+    let parsed = kiln_spec::parse(&document.input()).map_err(|errors| {
+        CliError::input(errors.to_string(), "change the environment as the message says")
+    })?;
+    let mut request = BuildRequest {
+        workspace: args.workspace.clone(),
+        base: args.input.base.clone(),
+        gpu: args.input.gpu,
+        platform: args.input.platform.clone(),
+        files: document.files.clone(),
+        backend: args.backend.into(),
+        refresh: args.refresh,
+        retry: args.retry,
+        ..BuildRequest::default()
+    };
+    let text = kiln_spec::text_of(&document.bytes).map_err(|error| {
+        CliError::input(error.to_string(), "save the file as UTF-8")
+    })?;
+    match parsed.kind {
+        Kind::Conda => request.conda = Some(text),
+        Kind::Requirements => request.requirements = Some(text),
+        Kind::AzureMl => {
+            let raw = serde_json::value::RawValue::from_string(text)
+                .map_err(|error| CliError::kiln("the document is no JSON", &error))?;
+            request.environment = Some(raw);
+        }
+    }
+    Ok(request)
+}
+
+fn tell(status: &BuildStatus, json: bool, took: Duration) -> Result<(), CliError> {
+    let failure = status.error.clone().or_else(|| {
+        (status.state != BuildState::Ready).then(|| {
+            Failure::new(
+                FailureClass::Internal,
+                format!("the build ended as {}", status.state.as_str()),
+                "see its log",
+            )
+        })
+    });
+    if json {
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let answer = Answer { status, duration_ms };
+        let text = serde_json::to_string(&answer).expect("an answer is plain data");
+        super::print(&text)?;
+        return failure.map_or(Ok(()), |failure| Err(CliError::Told(failure)));
+    }
+    if let Some(failure) = failure {
+        return Err(CliError::Failure(failure));
+    }
+    let how = if status.cached { "cached" } else { "built" };
+    let generation = status.generation.unwrap_or(1);
+    let seconds = took.as_secs_f64();
+    super::print(&format!(
+        "{} ({how}, generation {generation}, {seconds:.1} s)",
+        status.image.as_deref().unwrap_or(&status.name)
+    ))
+}

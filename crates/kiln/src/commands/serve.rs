@@ -1,0 +1,100 @@
+//! `kiln serve`: the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use kiln_engine::{Recovery, Verify};
+use kiln_server::AppState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::compose;
+use crate::config::Settings;
+use crate::data_lock::{Claim, DataLock, ServerAddress};
+use crate::error::CliError;
+
+/// Builds get this long to end after the first signal.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Arguments of `kiln serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// ADDRESS:PORT; port 0 takes a free one [env: KILN_LISTEN].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where images go, HOST[/PREFIX] [env: KILN_REGISTRY].
+    #[arg(long, value_name = "HOST[/PREFIX]")]
+    pub(crate) registry: Option<String>,
+}
+
+/// Serves until SIGTERM or SIGINT; a second signal ends at once.
+pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
+    log();
+    let Claim::Ours(lock) = DataLock::claim(&settings.data)? else {
+        return Err(CliError::input(
+            format!("{} is in use by another kiln", settings.data.display()),
+            "stop it, or give another --data",
+        ));
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        CliError::kiln(&format!("kiln can't listen on {}", settings.listen), &error)
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| CliError::kiln("the listener has no address", &error))?;
+    let engine = compose::engine(&settings, Verify::Background).await?;
+    engine.recover(Recovery::Resume).await?;
+    let url = format!("http://{address}");
+    lock.publish(&ServerAddress { url: url.clone() })?;
+    super::print(&format!("kiln listens on {url}"))?;
+    let shutdown = CancellationToken::new();
+    let tokens: Arc<[_]> = settings.tokens.iter().cloned().map(Arc::new).collect();
+    let state = AppState { engine: engine.clone(), tokens };
+    let server = kiln_server::serve(listener, state, shutdown.clone());
+    tokio::pin!(server);
+    tokio::select! {
+        result = &mut server => {
+            return result.map_err(|error| CliError::kiln("the server stopped", &error));
+        }
+        () = stop_signal() => {}
+    }
+    tracing::info!("stopping: no new work is taken");
+    shutdown.cancel();
+    let drain = async {
+        engine.shutdown(GRACE).await;
+        if let Err(error) = server.await {
+            tracing::warn!(%error, "the server did not end well");
+        }
+    };
+    tokio::select! {
+        () = drain => {}
+        () = stop_signal() => tracing::warn!("stopping at once"),
+    }
+    drop(lock);
+    Ok(())
+}
+
+async fn stop_signal() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "kiln can't listen for SIGTERM");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
+    // A second subscriber can only be a test's.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

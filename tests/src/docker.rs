@@ -1,0 +1,46 @@
+//! The Docker Engine of the test bed, through its own command line.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::kiln::Answer;
+
+/// Runs `docker`.
+#[derive(Debug, Clone, Copy)]
+pub struct Docker;
+
+impl Docker {
+    /// Debian's client where there are several: the only one that speaks BuildKit without a plugin.
+    fn command() -> Command {
+        let debian = Path::new("/usr/bin/docker");
+        let mut command = Command::new(if debian.exists() { debian } else { Path::new("docker") });
+        command.env("DOCKER_BUILDKIT", "1");
+        command
+    }
+
+    /// Any command.
+    pub fn run(arguments: &[&str]) -> Answer {
+        Self::command().args(arguments).output().expect("the docker command line is installed").into()
+    }
+
+    /// Runs a program in an image and gives its output.
+    pub fn run_image(image: &str, program: &[&str]) -> Answer {
+        let mut arguments = vec!["run", "--rm", image];
+        arguments.extend(program);
+        Self::run(&arguments)
+    }
+
+    /// Runs python code in an image and insists on success.
+    pub fn python(image: &str, code: &str) -> String {
+        let answer = Self::run_image(image, &["python", "-c", code]);
+        assert_eq!(answer.code, 0, "{image}: {code}: {}", answer.stderr);
+        answer.stdout.trim().to_owned()
+    }
+
+    /// Containers and images that belong to builds of kiln.
+    pub fn leftovers() -> String {
+        let containers = Self::run(&["ps", "-aq", "--filter", "label=io.kiln.build"]).stdout;
+        let images = Self::run(&["images", "-q", "--filter", "label=io.kiln.build"]).stdout;
+        containers + &images
+    }
+}
