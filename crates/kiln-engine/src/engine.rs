@@ -6,7 +6,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use kiln_api::{BackendChoice, BuildList, BuildState, BuildStatus, Defaults};
-use kiln_registry::RegistryClient;
+use kiln_registry::CredentialSource;
 use kiln_resolve::Resolver;
 use kiln_spec::SpecHash;
 use kiln_store::{Scope, Store};
@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, ConnectRegistry};
 use crate::active::{ActiveBuild, Ticket};
 use crate::backend::Backend;
 use crate::error::EngineError;
@@ -37,8 +38,10 @@ pub struct Parts {
     pub store: Store,
     /// Makes locks.
     pub resolver: Resolver,
-    /// Speaks to registries.
-    pub registry: RegistryClient,
+    /// Makes clients of registries.
+    pub connect_registry: ConnectRegistry,
+    /// The operator's own logins, for all workspaces.
+    pub operator_logins: Arc<dyn CredentialSource>,
     /// The backends, in the order of preference.
     pub backends: Vec<Arc<dyn Backend>>,
     /// The logs of builds.
@@ -52,7 +55,9 @@ pub struct Parts {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) resolver: Resolver,
-    pub(crate) registry: RegistryClient,
+    pub(crate) connect_registry: ConnectRegistry,
+    pub(crate) operator_logins: Arc<dyn CredentialSource>,
+    pub(crate) accesses: DashMap<Scope, Arc<Access>>,
     pub(crate) backends: Vec<Arc<dyn Backend>>,
     pub(crate) logs: Logs,
     pub(crate) settings: EngineSettings,
@@ -76,7 +81,9 @@ impl Engine {
             inner: Arc::new(Inner {
                 store: parts.store,
                 resolver: parts.resolver,
-                registry: parts.registry,
+                connect_registry: parts.connect_registry,
+                operator_logins: parts.operator_logins,
+                accesses: DashMap::new(),
                 backends: parts.backends,
                 logs: parts.logs,
                 settings: parts.settings,
@@ -165,7 +172,7 @@ impl Engine {
     /// Where a build is: its workspace and its status.
     pub async fn status(&self, id: &str) -> Result<Option<(String, BuildStatus)>, EngineError> {
         let Some(build) = self.inner.store.records().build(id).await? else { return Ok(None) };
-        Ok(Some((build.scope.to_string(), self.inner.status_of_row(&build).await?)))
+        Ok(Some((build.scope.to_string(), self.inner.status_of_row(&build))))
     }
 
     /// A page of a workspace's builds, newest first.
@@ -180,10 +187,7 @@ impl Engine {
             .map_err(|_| EngineError::NotFound { what: format!("workspace `{workspace}`") })?;
         let rows = self.inner.store.records().list_builds(&scope, limit, before).await?;
         let next = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.clone()));
-        let mut value = Vec::with_capacity(rows.len());
-        for row in &rows {
-            value.push(self.inner.status_of_row(row).await?);
-        }
+        let value = rows.iter().map(|row| self.inner.status_of_row(row)).collect();
         Ok(BuildList { value, next: next.flatten() })
     }
 

@@ -1,6 +1,8 @@
 //! Why the engine took no work, and every crate's errors as failures: the one place where they are
 //! classified.
 
+use std::time::Duration;
+
 use kiln_api::{Failure, FailureClass};
 use kiln_registry::RegistryError;
 use kiln_resolve::ResolveError;
@@ -34,6 +36,9 @@ pub enum EngineError {
     /// A file of kiln's data folder can't be used.
     #[error("the data folder of kiln is not usable")]
     Data(#[from] std::io::Error),
+    /// What was asked for failed.
+    #[error("{}", .0.message)]
+    Failed(Failure),
     /// The engine is stopping.
     #[error("kiln is shutting down")]
     Stopping,
@@ -56,6 +61,7 @@ impl EngineError {
                 format!("there is no {what}"),
                 "check the name and the workspace",
             ),
+            Self::Failed(failure) => failure.clone(),
             Self::Store(error) => of_store(error),
             Self::Data(error) => of_io("kiln's data folder", error),
             Self::Stopping => Failure {
@@ -125,14 +131,24 @@ pub fn of_registry(error: &RegistryError) -> Failure {
         ErrorKind::Network => FailureClass::Network,
         ErrorKind::Integrity => FailureClass::Integrity,
         ErrorKind::Invalid => FailureClass::Invalid,
+        ErrorKind::Disk => FailureClass::Disk,
         _ => FailureClass::Registry,
     };
     Failure { retryable: error.is_retryable(), ..Failure::new(class, chain(error), error.remedy()) }
 }
 
 /// A resolver's error as a failure.
-pub fn of_resolve(error: &ResolveError) -> Failure {
-    Failure::new(error.class(), chain(error), error.remedy())
+pub(crate) fn of_resolve(error: &ResolveError) -> Failure {
+    error.to_failure()
+}
+
+/// A phase that took too long.
+pub(crate) fn timed_out(what: &str, limit: Duration) -> Failure {
+    Failure::new(
+        FailureClass::Timeout,
+        format!("{what} took longer than {} s", limit.as_secs()),
+        "raise the limit in kiln's settings, or make the environment smaller",
+    )
 }
 
 /// An error and its causes in one line, each once.

@@ -1,5 +1,35 @@
-//! Get-or-create of images: single flight, states, failure classes, events.
+//! Get-or-create of images: single flight, states, failure classes, logs.
+//!
+//! [`Engine::submit`] is the way in; `lookup` answers from what exists, `run` makes what does not.
 
+mod access;
+mod active;
+mod archives;
 mod backend;
+mod engine;
+mod error;
+mod log;
+mod lookup;
+mod recover;
+mod redact;
+mod resolve;
+mod run;
+mod settings;
+mod submission;
 
+pub use access::{ConnectRegistry, NoCredentials};
+pub use active::Ticket;
+pub use archives::{StoredArchives, StoredFacts};
 pub use backend::{Archives, Backend, BuildJob, Built, PullSecret, Reporter, Step, Unit};
+pub use engine::{Engine, Parts};
+pub use error::EngineError;
+pub use log::Logs;
+pub use recover::Recovery;
+pub use resolve::Locked;
+pub use settings::{EngineSettings, Verify};
+pub use submission::{Options, Origin, Submission};
+
+/// Errors of the crates below as failures.
+pub mod failure {
+    pub use crate::error::{of_io, of_registry, of_store};
+}

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_api::{BuildState, BuildStatus, Failure};
-use kiln_oci::{Digest, Platform, Reference};
+use kiln_oci::{Digest, Platform, Reference, Tag};
 use kiln_registry::Probe;
 use kiln_spec::SpecHash;
 use kiln_store::{FoundImage, ImageRow};
 
+use crate::access::Access;
 use crate::active::{Ticket, failed};
 use crate::engine::{Inner, Key, status_of};
 use crate::error::EngineError;
@@ -94,7 +95,7 @@ impl Inner {
                     return Ok(Some(hit));
                 }
                 Verify::First => {
-                    if self.is_gone(&hit).await {
+                    if self.is_gone(key, &hit).await {
                         self.forget(key, &hit).await;
                         return Ok(None);
                     }
@@ -111,11 +112,12 @@ impl Inner {
     }
 
     /// Whether the registry says that the image is not there; anything but a 404 is no such answer.
-    async fn is_gone(&self, hit: &Hit) -> bool {
+    async fn is_gone(&self, key: &Key, hit: &Hit) -> bool {
         let Ok(reference) = format!("{}@{}", hit.repository, hit.digest).parse::<Reference>() else {
             return false;
         };
-        match self.registry.probe(&reference).await {
+        let Ok(access) = self.access(&key.0).await else { return false };
+        match access.registry.probe(&reference).await {
             Probe::Present { .. } => false,
             Probe::Absent => true,
             Probe::Unknown(error) => {
@@ -145,7 +147,7 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
-            if inner.is_gone(&hit).await {
+            if inner.is_gone(&key, &hit).await {
                 inner.forget(&key, &hit).await;
             }
         });
@@ -162,8 +164,9 @@ impl Inner {
             return Ok(None);
         };
         let platform: Platform = submission.parsed.definition.platform.parse().unwrap_or_default();
-        let image = match self.registry.probe(&latest).await {
-            Probe::Present { .. } => self.registry.resolve_platform(&latest, &platform).await,
+        let access = self.access(&key.0).await?;
+        let image = match access.registry.probe(&latest).await {
+            Probe::Present { .. } => access.registry.resolve_platform(&latest, &platform).await,
             Probe::Absent => return Ok(None),
             Probe::Unknown(error) => Err(error),
         };
@@ -175,40 +178,25 @@ impl Inner {
                 return Ok(None);
             }
         };
-        let labels = image.config.labels();
+        let labels = &image.config.config.labels;
         let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
         if label("io.kiln.spec-hash") != key.1.to_hex() {
             return Ok(None);
         }
-        let generation = self.generation_tag(&latest, image.manifest_digest).await.unwrap_or(1);
+        let generation = generation_tag(&access, &latest, image.manifest_digest).await.unwrap_or(1);
         let backend = label("io.kiln.backend");
         let found = FoundImage {
             repository: repository.to_owned(),
             digest: image.manifest_digest,
             generation,
             backend: if backend.is_empty() { "docker".into() } else { backend },
-            size_bytes: image.manifest.layers.iter().map(|layer| layer.size).sum(),
+            size_bytes: image.manifest.blob_size(),
         };
         let canonical = submission.parsed.definition.canonical_json();
         let row = self.store.records().adopt_image(&key.0, &key.1, &canonical, &found).await?;
         let hit = Hit { verified: Some(Instant::now()), ..Hit::of(&row) };
         self.hits.insert(key.clone(), hit.clone());
         Ok(Some(hit))
-    }
-
-    /// The highest numeric tag that points at the digest.
-    async fn generation_tag(&self, latest: &Reference, digest: Digest) -> Option<u64> {
-        let tags = self.registry.list_tags(latest).await.ok()?;
-        let mut numbers: Vec<u64> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        for number in numbers {
-            let tagged = latest.with_tag(&number.to_string())?;
-            if matches!(self.registry.probe(&tagged).await, Probe::Present { digest: d, .. } if d == digest)
-            {
-                return Some(number);
-            }
-        }
-        None
     }
 
     /// A failure that asking again would only repeat.
@@ -232,4 +220,19 @@ impl Inner {
         status.cached = true;
         Ok(Some(Ticket::known(status)))
     }
+}
+
+/// The highest numeric tag that points at the digest.
+async fn generation_tag(access: &Access, latest: &Reference, digest: Digest) -> Option<u64> {
+    let tags = access.registry.list_tags(latest).await.ok()?;
+    let mut numbers: Vec<u64> = tags.iter().filter_map(|tag| tag.as_str().parse().ok()).collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    for number in numbers {
+        let tag: Tag = number.to_string().parse().ok()?;
+        let probe = access.registry.probe(&latest.with_tag(tag)).await;
+        if matches!(probe, Probe::Present { digest: found, .. } if found == digest) {
+            return Some(number);
+        }
+    }
+    None
 }

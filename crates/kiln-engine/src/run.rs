@@ -8,19 +8,20 @@ use futures::FutureExt as _;
 use kiln_api::{BuildState, BuildStatus, Failure, FailureClass};
 use kiln_lock::{ImageInputs, ImageKey, Lock};
 use kiln_oci::{Digest, Platform, Reference};
-use kiln_registry::Probe;
-use kiln_resolve::{Request, Resolved};
+use kiln_registry::{Probe, TagRule};
+use kiln_resolve::Resolved;
 use kiln_spec::Definition;
 use kiln_store::{BuildRow, Finish, NewBuild, NewImage, Started};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::active::{ActiveBuild, Ticket};
-use crate::backend::{Archives, Backend, BuildJob, Built, Reporter};
+use crate::archives::StoredArchives;
+use crate::backend::{Backend, BuildJob, Built, Reporter};
 use crate::engine::{Engine, Inner, Key, status_of};
-use crate::error::{EngineError, of_io, of_registry, of_resolve, of_store};
+use crate::error::{EngineError, of_io, of_registry, of_store};
 use crate::log::BuildLog;
 use crate::lookup::{Hit, repository};
-use crate::redact::Redactor;
 use crate::submission::{Options, Submission, labels};
 
 /// What a build's task works with.
@@ -32,6 +33,7 @@ pub(crate) struct Run {
     pub(crate) repository: String,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) options: Options,
+    pub(crate) access: Arc<Access>,
     pub(crate) active: Arc<ActiveBuild>,
     pub(crate) log: Arc<BuildLog>,
 }
@@ -57,9 +59,8 @@ impl Engine {
     ) -> Result<Ticket, EngineError> {
         let inner = &self.inner;
         let records = inner.store.records();
-        for credential in &submission.parsed.credentials {
-            records.put_inline_credential(&key.0, credential).await?;
-        }
+        inner.keep_credentials(&key.0, &submission.parsed.credentials).await?;
+        let access = inner.access(&key.0).await?;
         let repository = repository(destination, &key.1);
         let new = NewBuild {
             canonical: submission.parsed.definition.canonical_json(),
@@ -84,7 +85,8 @@ impl Engine {
             return Ok(Ticket::known(status));
         }
         let definition = submission.parsed.definition.clone();
-        let updates = self.spawn(key.clone(), row, definition, repository, backend, submission.options, &status)?;
+        let updates =
+            self.spawn(key.clone(), row, definition, backend, submission.options, access, status.clone())?;
         Ok(Ticket::running(status, updates))
     }
 
@@ -95,16 +97,17 @@ impl Engine {
         key: Key,
         build: BuildRow,
         definition: Definition,
-        repository: String,
         backend: Arc<dyn Backend>,
         options: Options,
-        status: &BuildStatus,
+        access: Arc<Access>,
+        status: BuildStatus,
     ) -> Result<tokio::sync::watch::Receiver<BuildStatus>, EngineError> {
         let inner = Arc::clone(&self.inner);
-        let log = inner.logs.create(&build.id, Redactor::default())?;
-        let active = inner.activate(&key, &build.id, status.clone());
+        let log = inner.logs.create(&build.id, access.redactor.clone())?;
+        let active = inner.activate(&key, &build.id, status);
+        let repository = build.repository.clone();
         let updates = active.status.subscribe();
-        let run = Run { inner, key, build, definition, repository, backend, options, active, log };
+        let run = Run { inner, key, build, definition, repository, backend, options, access, active, log };
         let tasks = self.inner.tasks.clone();
         tasks.spawn(run.to_end());
         Ok(updates)
@@ -149,22 +152,17 @@ impl Run {
     }
 
     async fn steps(&self, cancel: &CancellationToken, work_dir: PathBuf) -> Result<Ready, Failure> {
-        let records = self.inner.store.records();
         if cancel.is_cancelled() {
             return Err(cancelled());
         }
         self.enter(BuildState::Resolving).await?;
         self.backend.check().await?;
-        let resolved = self.resolve(cancel).await?;
+        let reporter: &dyn Reporter = self.log.as_ref();
+        let (id, refresh) = (Some(self.build.id.as_str()), self.options.refresh);
+        let resolving =
+            self.inner.resolve(&self.key, &self.definition, id, refresh, &self.access, reporter, cancel);
+        let resolved = stoppable(resolving, cancel).await?;
         let lock_hash = resolved.lock.hash();
-        let lock_json = resolved.lock.to_json();
-        records
-            .put_lock(&self.key.0, &self.key.1, &self.build.id, &lock_hash.to_hex(), &lock_json)
-            .await
-            .map_err(|error| of_store(&error))?;
-        for note in &resolved.lock.notes {
-            self.log.note(note);
-        }
         let image_key = ImageKey::of(
             lock_hash,
             &ImageInputs {
@@ -177,7 +175,8 @@ impl Run {
         if let Some(ready) = self.existing(&resolved.lock, image_key).await? {
             return Ok(ready);
         }
-        let archives = self.fetch(&resolved.lock, cancel).await?;
+        self.inner.fetch(&resolved.lock, &self.access, reporter, cancel).await?;
+        let archives = Arc::new(StoredArchives(self.inner.store.blobs().clone()));
         self.enter(BuildState::Building).await?;
         let built = self.build(&resolved, archives, cancel, work_dir).await?;
         self.verify(built.digest).await?;
@@ -190,39 +189,12 @@ impl Run {
         })
     }
 
-    async fn resolve(&self, cancel: &CancellationToken) -> Result<Resolved, Failure> {
-        let records = self.inner.store.records();
-        let stored = if self.options.refresh {
-            None
-        } else {
-            records
-                .lock_of(&self.key.0, &self.key.1)
-                .await
-                .map_err(|error| of_store(&error))?
-                .and_then(|json| Lock::from_json(&json).ok())
-        };
-        let request = Request {
-            definition: &self.definition,
-            scope: &self.key.0.to_string(),
-            lock: stored,
-            cancel: cancel.clone(),
-            progress: &|line: &str| self.log.note(line),
-        };
-        let resolving = self.inner.resolver.resolve(request);
-        match tokio::time::timeout(self.inner.settings.resolve_timeout, resolving).await {
-            Ok(Ok(resolved)) => Ok(resolved),
-            Ok(Err(_)) if cancel.is_cancelled() => Err(cancelled()),
-            Ok(Err(error)) => Err(of_resolve(&error)),
-            Err(_) => Err(self.timed_out("resolving", self.inner.settings.resolve_timeout)),
-        }
-    }
-
     /// The image of an equal key, when the registry still has it.
     async fn existing(&self, lock: &Lock, key: ImageKey) -> Result<Option<Ready>, Failure> {
         let records = self.inner.store.records();
         let row = records.image_by_key(&self.key.0, &key.to_hex()).await.map_err(|e| of_store(&e))?;
         let Some(row) = row.filter(|row| row.repository == self.repository) else { return Ok(None) };
-        match self.inner.registry.probe(&self.reference(row.digest)?).await {
+        match self.access.registry.probe(&self.reference(row.digest)?).await {
             Probe::Present { .. } => {
                 self.log.note("an equal image exists already");
                 Ok(Some(Ready {
@@ -238,27 +210,10 @@ impl Run {
         }
     }
 
-    async fn fetch(
-        &self,
-        lock: &Lock,
-        cancel: &CancellationToken,
-    ) -> Result<Arc<dyn Archives>, Failure> {
-        let store = self.inner.store.blobs().clone();
-        let fetching = self.inner.resolver.fetch(lock, &self.key.0.to_string(), &store, cancel, &|step| {
-            self.log.step(step.into());
-        });
-        match tokio::time::timeout(self.inner.settings.resolve_timeout, fetching).await {
-            Ok(Ok(())) => Ok(Arc::new(StoredArchives(store))),
-            Ok(Err(_)) if cancel.is_cancelled() => Err(cancelled()),
-            Ok(Err(error)) => Err(of_resolve(&error)),
-            Err(_) => Err(self.timed_out("fetching packages", self.inner.settings.resolve_timeout)),
-        }
-    }
-
     async fn build(
         &self,
         resolved: &Resolved,
-        archives: Arc<dyn Archives>,
+        archives: Arc<StoredArchives>,
         cancel: &CancellationToken,
         work_dir: PathBuf,
     ) -> Result<Built, Failure> {
@@ -268,6 +223,8 @@ impl Run {
         let mut labels = labels(&self.key.1, &resolved.lock.hash().to_hex());
         labels.insert("io.kiln.backend".into(), self.backend.name().into());
         let platform: Platform = self.definition.platform.parse().unwrap_or_default();
+        let base = resolved.base.as_ref().map(|base| &base.reference);
+        let pull_credentials = self.access.pull_credentials(base).await;
         let job = BuildJob {
             build_id: self.build.id.clone(),
             definition: self.definition.clone(),
@@ -279,8 +236,8 @@ impl Run {
             repository: self.repository_reference()?,
             labels,
             archives,
-            registry: self.inner.registry.clone(),
-            pull_credentials: Vec::new(),
+            registry: self.access.registry.clone(),
+            pull_credentials,
             work_dir,
             extra_ca: self.inner.settings.extra_ca.clone(),
             timeout: self.inner.settings.build_timeout,
@@ -291,7 +248,7 @@ impl Run {
 
     /// The registry has the manifest, or the build is not READY.
     async fn verify(&self, digest: Digest) -> Result<(), Failure> {
-        match self.inner.registry.probe(&self.reference(digest)?).await {
+        match self.access.registry.probe(&self.reference(digest)?).await {
             Probe::Present { digest: found, .. } if found == digest => Ok(()),
             Probe::Present { .. } | Probe::Absent => Err(Failure::new(
                 FailureClass::Registry,
@@ -360,11 +317,19 @@ impl Run {
     /// One tag per generation, and `latest`; the digest is what counts, so a fault is told and no more.
     async fn tag(&self, generation: u64, digest: Digest) {
         for tag in [generation.to_string(), "latest".to_owned()] {
-            if let Err(error) = self.inner.tag(&self.repository, digest, &tag).await {
-                tracing::warn!(%error, image = %self.repository, tag, "an image could not be tagged");
-                self.log.note(&format!("the tag {tag} could not be set: {error}"));
+            if let Err(error) = self.set_tag(digest, &tag).await {
+                tracing::warn!(image = %self.repository, tag, "an image could not be tagged: {}", error.message);
+                self.log.note(&format!("the tag {tag} could not be set: {}", error.message));
             }
         }
+    }
+
+    /// Points a tag at a manifest that is there; the tag of a generation never moves.
+    async fn set_tag(&self, digest: Digest, tag: &str) -> Result<(), Failure> {
+        let rule = if tag == "latest" { TagRule::Move } else { TagRule::Keep };
+        let tag = tag.parse().expect("kiln's tags are numbers and `latest`");
+        let set = self.access.registry.put_tag(&self.reference(digest)?, &tag, rule).await;
+        set.map_err(|error| of_registry(&error))
     }
 
     async fn failed(&self, failure: Failure) -> BuildStatus {
@@ -398,14 +363,6 @@ impl Run {
         status
     }
 
-    fn timed_out(&self, what: &str, limit: std::time::Duration) -> Failure {
-        Failure::new(
-            FailureClass::Timeout,
-            format!("{what} took longer than {} s", limit.as_secs()),
-            "raise the limit in kiln's settings, or make the environment smaller",
-        )
-    }
-
     fn repository_reference(&self) -> Result<Reference, Failure> {
         self.repository.parse().map_err(|error: kiln_oci::ParseReferenceError| {
             Failure::new(
@@ -421,17 +378,14 @@ impl Run {
     }
 }
 
-impl Inner {
-    /// Points a tag at a manifest that is there.
-    pub(crate) async fn tag(
-        &self,
-        repository: &str,
-        digest: Digest,
-        tag: &str,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let reference: Reference = repository.parse()?;
-        self.registry.put_tag(&reference.with_digest(digest), tag).await?;
-        Ok(())
+/// Work that holds nothing outside this process ends by being dropped.
+async fn stoppable<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    cancel: &CancellationToken,
+) -> Result<T, Failure> {
+    tokio::select! {
+        result = work => result,
+        () = cancel.cancelled() => Err(cancelled()),
     }
 }
 
@@ -446,15 +400,6 @@ async fn remove(folder: PathBuf) {
             tracing::warn!(%error, "a work folder could not be removed");
         }
         _ => {}
-    }
-}
-
-/// The archives of a lock, in the blob store.
-struct StoredArchives(kiln_store::Blobs);
-
-impl Archives for StoredArchives {
-    fn path(&self, digest: &Digest) -> Option<PathBuf> {
-        self.0.contains(digest).then(|| self.0.path(digest))
     }
 }
 

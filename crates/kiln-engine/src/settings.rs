@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kiln_lock::ResolverSettings;
 
 /// Settings of the engine; all have been checked.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct EngineSettings {
     pub extra_ca: Option<Bytes>,
     /// A private folder for work in progress; the engine empties it at start.
     pub work_dir: PathBuf,
+    /// What the resolvers are told; recorded in locks.
+    pub resolver: ResolverSettings,
     /// A text of all resolver settings: a failure is remembered only while they stay.
     pub resolver_key: String,
 }

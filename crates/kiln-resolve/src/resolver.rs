@@ -20,7 +20,7 @@ use crate::fetch::{Archive, Fetcher};
 use crate::target::Target;
 use crate::uv::{self, PypiRequest};
 use crate::{
-    ArchiveStore, BaseChoice, Catalog, FactsCache, FetchProgress, IndexDefaults, Installed, Mirror,
+    ArchiveStore, BaseChoice, Catalog, CatalogError, FactsCache, FetchProgress, IndexDefaults, Installed, Mirror,
     ProcessSettings, PythonError, ResolveError, UvSettings, UvTool, passed_over, python,
 };
 
@@ -195,6 +195,38 @@ impl Resolver {
                 answer.unwrap_or(Err(ResolveError::Timeout { after }))
             }
         }
+    }
+
+    /// What building a lock again needs: its base, looked at by digest, and the facts about it. Nothing
+    /// is resolved anew.
+    pub async fn reuse(&self, request: &ResolveRequest, lock: Lock) -> Result<Resolved, ResolveError> {
+        let looked_at = match &lock.base {
+            None => self.base(request).await?,
+            Some(base) => {
+                let reference: Reference = base
+                    .reference
+                    .parse()
+                    .map_err(|source| CatalogError::Reference { base: base.reference.clone(), source })
+                    .map_err(ResolveError::Catalog)?;
+                let image = resolve_image(request, &reference.with_digest(base.digest)).await?;
+                let facts = facts_of(&request.registry, &image, self.facts.as_ref())
+                    .await
+                    .map_err(ResolveError::Facts)?;
+                LookedAt {
+                    locked: None,
+                    base: Some(image),
+                    facts,
+                    warnings: Vec::new(),
+                    certain: true,
+                }
+            }
+        };
+        Ok(Resolved {
+            lock,
+            facts: looked_at.facts,
+            base: looked_at.base,
+            warnings: looked_at.warnings,
+        })
     }
 
     async fn resolve_within(

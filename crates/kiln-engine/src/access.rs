@@ -1,0 +1,110 @@
+//! What a workspace may use: its credentials, and a registry client that has them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kiln_api::Failure;
+use kiln_oci::Reference;
+use kiln_registry::{
+    Chain, CredentialError, CredentialSource, Credentials as Login, RegistryClient, StaticCredentials,
+};
+use kiln_resolve::{Credential, Credentials};
+use kiln_spec::{CredentialTarget, InlineCredential};
+use kiln_store::{Scope, StoreError};
+
+use crate::backend::PullSecret;
+use crate::engine::Inner;
+use crate::error::of_store;
+use crate::redact::Redactor;
+
+/// Makes a registry client that asks this source for credentials.
+pub type ConnectRegistry = Arc<dyn Fn(Arc<dyn CredentialSource>) -> RegistryClient + Send + Sync>;
+
+/// What a workspace may use.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) registry: RegistryClient,
+    /// Of channels, indexes and archives.
+    pub(crate) credentials: Credentials,
+    pub(crate) redactor: Redactor,
+    logins: Arc<dyn CredentialSource>,
+}
+
+/// A source that knows nothing.
+#[derive(Debug)]
+pub struct NoCredentials;
+
+#[async_trait]
+impl CredentialSource for NoCredentials {
+    async fn credentials(&self, _host: &str) -> Result<Option<Login>, CredentialError> {
+        Ok(None)
+    }
+}
+
+impl Inner {
+    /// The access of a workspace, read once and anew when its credentials change.
+    pub(crate) async fn access(&self, scope: &Scope) -> Result<Arc<Access>, StoreError> {
+        if let Some(access) = self.accesses.get(scope) {
+            return Ok(Arc::clone(&access));
+        }
+        let stored = self.store.records().credentials(scope).await?;
+        let mut logins = StaticCredentials::new();
+        for credential in &stored {
+            if let CredentialTarget::Registry(host) = &credential.target {
+                let user = credential.username.as_deref().unwrap_or_default();
+                logins = logins.with(host, Login::basic(user, credential.secret.expose()));
+            }
+        }
+        let logins: Arc<dyn CredentialSource> =
+            Arc::new(Chain::new(vec![Arc::new(logins), Arc::clone(&self.operator_logins)]));
+        let access = Arc::new(Access {
+            registry: (self.connect_registry)(Arc::clone(&logins)),
+            credentials: Credentials::new(stored.iter().filter_map(Credential::of_inline).collect()),
+            redactor: Redactor::new(stored.iter().map(|credential| credential.secret.expose())),
+            logins,
+        });
+        self.accesses.insert(scope.clone(), Arc::clone(&access));
+        Ok(access)
+    }
+
+    /// Keeps credentials that stood in a document.
+    pub(crate) async fn keep_credentials(
+        &self,
+        scope: &Scope,
+        credentials: &[InlineCredential],
+    ) -> Result<(), StoreError> {
+        for credential in credentials {
+            self.store.records().put_inline_credential(scope, credential).await?;
+        }
+        if !credentials.is_empty() {
+            self.accesses.remove(scope);
+        }
+        Ok(())
+    }
+
+    /// The access of a workspace, for a build.
+    pub(crate) async fn build_access(&self, scope: &Scope) -> Result<Arc<Access>, Failure> {
+        self.access(scope).await.map_err(|error| of_store(&error))
+    }
+}
+
+impl Access {
+    /// The login for an image's registry, for an engine that pulls it itself.
+    pub(crate) async fn pull_credentials(
+        &self,
+        image: Option<&Reference>,
+    ) -> Vec<(String, String, PullSecret)> {
+        let Some(image) = image else { return Vec::new() };
+        match self.logins.credentials(image.registry()).await {
+            Ok(Some(Login::Basic { username, password })) => {
+                let host = image.registry().to_owned();
+                vec![(host, username, PullSecret::new(password.expose()))]
+            }
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(%error, "a login could not be read");
+                Vec::new()
+            }
+        }
+    }
+}
