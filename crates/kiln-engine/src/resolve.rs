@@ -7,7 +7,6 @@ use kiln_api::Failure;
 use kiln_lock::Lock;
 use kiln_resolve::{FetchProgress, Phase, Progress, ResolveRequest, Resolved, archives};
 use kiln_spec::Definition;
-use kiln_store::Scope;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;

@@ -4,7 +4,8 @@ use std::io::{self, Read};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kiln_lock::BaseFacts;
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{BlobStream, RegistryClient, RegistryError, ResolvedImage};
@@ -60,8 +61,11 @@ pub(crate) async fn facts_of(
     if let Some(known) = cache.get(&image.manifest_digest).await {
         return Ok(known);
     }
-    let layers: Vec<LayerFindings> = futures::stream::iter(&image.manifest.layers)
-        .map(|layer| findings(client, image, layer))
+    // Boxed, because the compiler can't tell that futures over borrowed layers are `Send`.
+    let layers = image.manifest.layers.iter();
+    let reads: Vec<BoxFuture<'_, Result<LayerFindings, FactsError>>> =
+        layers.map(|layer| findings(client, image, layer).boxed()).collect();
+    let layers: Vec<LayerFindings> = futures::stream::iter(reads)
         .buffered(LAYERS_AT_A_TIME)
         .try_collect()
         .await?;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kiln_conda::Credentials;
 use kiln_lock::{CondaPackage, Lock, Wheel};
 use kiln_oci::Digest;
@@ -193,9 +194,12 @@ impl Fetcher {
             report: progress,
         };
         tally.tell();
-        let mut work = futures::stream::iter(unique.into_values())
-            .map(|archive| self.one(archive, store, &tally))
-            .buffer_unordered(self.concurrency.max(1));
+        // Boxed, because the compiler can't tell that futures over borrowed archives are `Send`.
+        let (tally, archives) = (&tally, unique.into_values());
+        let fetches: Vec<BoxFuture<'_, Result<(), FetchError>>> =
+            archives.map(|archive| self.one(archive, store, tally).boxed()).collect();
+        let mut work =
+            futures::stream::iter(fetches).buffer_unordered(self.concurrency.max(1));
         loop {
             tokio::select! {
                 biased;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use kiln_conda::Credentials;
 use kiln_lock::Wheel;
 use pep440_rs::{Version, VersionSpecifiers};
@@ -27,11 +28,19 @@ pub(crate) async fn notes(
     python: &str,
     ranks: &TagRanks,
 ) -> Vec<String> {
-    let read = futures::stream::iter(pages.iter().take(MOST_PAGES))
-        .map(|(name, page)| async move {
-            let files = project(client, credentials, page).await.unwrap_or_default();
-            (name.clone(), files)
+    // Boxed, because the compiler can't tell that futures over borrowed pages are `Send`.
+    let reads: Vec<BoxFuture<'_, _>> = pages
+        .iter()
+        .take(MOST_PAGES)
+        .map(|(name, page)| {
+            let read = async move {
+                let files = project(client, credentials, page).await.unwrap_or_default();
+                (name.clone(), files)
+            };
+            read.boxed()
         })
+        .collect();
+    let read = futures::stream::iter(reads)
         .buffered(AT_A_TIME)
         .collect::<Vec<(String, Vec<IndexFile>)>>();
     let Ok(read) = tokio::time::timeout(TIME, read).await else {
