@@ -1,1 +1,16 @@
-//! The docker backend: BuildKit builds through the Docker Engine.
+//! The docker backend: BuildKit builds through the Docker Engine, read back against the lock and pushed by
+//! digest with kiln's own registry client.
+
+mod backend;
+mod classify;
+mod compress;
+mod connection;
+mod context;
+mod export;
+mod progress;
+mod push;
+mod read_back;
+mod solve;
+
+pub use backend::{DockerBackend, DockerSettings};
+pub use connection::{Connection, ConnectError, DEFAULT_HOST};
