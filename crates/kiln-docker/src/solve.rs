@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
+use bollard::Docker;
 use bollard::grpc::BuildRef;
 use bollard::grpc::build::{
     ImageBuildFrontendOptions, ImageBuildLoadInput, ImageBuildPlatform, SecretSource,
 };
 use bollard::grpc::driver::Build as _;
+use bollard::grpc::error::GrpcError;
 use bollard::grpc::driver::moby::Moby;
 use bollard_buildkit_proto::moby::buildkit::v1::StatusRequest;
 use bytes::Bytes;
@@ -80,46 +82,47 @@ pub(crate) async fn run(
     for (id, path) in solve.secrets {
         options = options.set_secret(id, &SecretSource::File(path.to_path_buf()));
     }
-    let credentials: HashMap<&str, DockerCredentials> = solve
-        .credentials
-        .iter()
-        .map(|(host, user, password)| {
-            let credentials = DockerCredentials {
-                username: Some(user.clone()),
-                password: Some(password.expose().to_owned()),
-                serveraddress: Some(host.clone()),
-                ..DockerCredentials::default()
-            };
-            (host.as_str(), credentials)
-        })
-        .collect();
-    let building = Moby::new(&client).docker_build(
-        solve.image,
-        options.build(),
-        ImageBuildLoadInput::Upload(solve.context),
-        Some(credentials),
-        Some(reference),
-    );
-    let outcome = {
-        tokio::pin!(building);
-        let limit = tokio::time::sleep(solve.timeout);
-        tokio::pin!(limit);
-        let mut following = true;
-        loop {
-            tokio::select! {
-                result = &mut building => break Ended::Built(result),
-                () = &mut follow, if following => following = false,
-                () = cancel.cancelled() => break Ended::Cancelled,
-                () = &mut limit => break Ended::TooLong,
-            }
-        }
-        // The build's own connection ends here: BuildKit stops what it runs for it.
+    let stop = CancellationToken::new();
+    let building = Building {
+        client,
+        image: solve.image.to_owned(),
+        options: options.build(),
+        context: solve.context,
+        credentials: solve.credentials.to_vec(),
+        reference,
+        stop: stop.clone(),
     };
-    // BuildKit closes the progress when nothing of the build runs any more.
-    let _ = tokio::time::timeout(PROGRESS_LAG, follow).await;
+    let runtime = tokio::runtime::Handle::current();
+    // bollard's future can't move between threads: it gets one of its own.
+    let mut building = tokio::task::spawn_blocking(move || runtime.block_on(building.run()));
+    let limit = tokio::time::sleep(solve.timeout);
+    tokio::pin!(limit);
+    let mut following = true;
+    let outcome = loop {
+        tokio::select! {
+            result = &mut building => break result.map_or(Ended::Lost, Ended::Built),
+            () = &mut follow, if following => following = false,
+            () = cancel.cancelled() => break Ended::Cancelled,
+            () = &mut limit => break Ended::TooLong,
+        }
+    };
+    if !matches!(outcome, Ended::Built(_) | Ended::Lost) {
+        // The build's own connection ends: BuildKit stops what it runs for it.
+        stop.cancel();
+        let _ = building.await;
+    }
+    if following {
+        // BuildKit closes the progress when nothing of the build runs any more.
+        let _ = tokio::time::timeout(PROGRESS_LAG, follow).await;
+    }
     match outcome {
-        Ended::Built(Ok(())) => Ok(()),
-        Ended::Built(Err(error)) => {
+        Ended::Built(None | Some(Ok(()))) => Ok(()),
+        Ended::Lost => Err(Failure::new(
+            FailureClass::Internal,
+            "a fault in kiln stopped the build",
+            "see kiln's own log, and tell the maintainers",
+        )),
+        Ended::Built(Some(Err(error))) => {
             let progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let (step, tail) = progress
                 .failed_step()
@@ -139,16 +142,62 @@ pub(crate) async fn run(
     }
 }
 
+/// What runs the build, on a thread of its own.
+struct Building {
+    client: Docker,
+    image: String,
+    options: ImageBuildFrontendOptions,
+    context: Bytes,
+    credentials: Vec<(String, String, PullSecret)>,
+    reference: BuildRef,
+    stop: CancellationToken,
+}
+
+impl Building {
+    /// The build's end, or none when it was told to stop.
+    async fn run(self) -> Option<Result<(), GrpcError>> {
+        let credentials: HashMap<&str, DockerCredentials> = self
+            .credentials
+            .iter()
+            .map(|(host, user, password)| {
+                let credentials = DockerCredentials {
+                    username: Some(user.clone()),
+                    password: Some(password.expose().to_owned()),
+                    serveraddress: Some(host.clone()),
+                    ..DockerCredentials::default()
+                };
+                (host.as_str(), credentials)
+            })
+            .collect();
+        let input = ImageBuildLoadInput::Upload(self.context);
+        let reference = Some(self.reference);
+        let building = Moby::new(&self.client).docker_build(
+            &self.image,
+            self.options,
+            input,
+            Some(credentials),
+            reference,
+        );
+        tokio::select! {
+            result = building => Some(result),
+            () = self.stop.cancelled() => None,
+        }
+    }
+}
+
 enum Ended {
-    Built(Result<(), bollard::grpc::error::GrpcError>),
+    /// By itself.
+    Built(Option<Result<(), GrpcError>>),
+    /// Its thread is gone.
+    Lost,
     Cancelled,
     TooLong,
 }
 
 /// What BuildKit itself says, without the transport around it.
-fn message_of(error: &bollard::grpc::error::GrpcError) -> String {
+fn message_of(error: &GrpcError) -> String {
     match error {
-        bollard::grpc::error::GrpcError::TonicStatus { err } => err.message().to_owned(),
+        GrpcError::TonicStatus { err } => err.message().to_owned(),
         other => other.to_string(),
     }
 }
