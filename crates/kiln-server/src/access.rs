@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
 use kiln_api::{Failure, FailureClass};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -98,7 +98,7 @@ impl FromRequestParts<AppState> for Caller {
         });
         let presented: [u8; 32] = Sha256::digest(bearer.unwrap_or_default().as_bytes()).into();
         let mut known = None;
-        for token in &state.tokens {
+        for token in state.tokens.iter() {
             if bool::from(token.sha256.ct_eq(&presented)) {
                 known = Some(Arc::clone(token));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kiln_api::{BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 use kiln_engine::{Origin, Submission};

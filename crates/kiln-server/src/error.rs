@@ -1,7 +1,7 @@
 //! Errors of the API: a status and a failure that tells what to do.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kiln_api::{Failure, FailureClass};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! `/live` and `/ready`, open to everybody.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use http::StatusCode;
 
 use crate::router::AppState;
 
