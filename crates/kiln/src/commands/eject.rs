@@ -44,7 +44,7 @@ pub(crate) async fn run(settings: Settings, args: EjectArgs) -> Result<(), CliEr
     let _lock = super::lock::exclusive(&settings).await?;
     let engine = compose::engine(&settings, Verify::First).await?;
     let kiln = args.installer == InstallerArg::Kiln;
-    let locked = engine.lock(&submission, kiln).await.map_err(CliError::Failure)?;
+    let locked = engine.lock(&submission, true).await.map_err(CliError::Failure)?;
     let resolved = &locked.resolved;
     let pinned = resolved.base.as_ref().map(|base| base.reference.with_digest(base.manifest_digest));
     let planned = plan(&PlanInput {
@@ -78,13 +78,15 @@ pub(crate) async fn run(settings: Settings, args: EjectArgs) -> Result<(), CliEr
 }
 
 fn check_empty(folder: &Path) -> Result<(), CliError> {
-    match fs::read_dir(folder) {
-        Ok(entries) if entries.count() > 0 => Err(CliError::input(
-            format!("{} is not empty", folder.display()),
-            "give a folder that is empty or does not exist",
-        )),
-        _ => Ok(()),
+    // A folder that can't be read is told when it is written.
+    let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if empty {
+        return Ok(());
     }
+    Err(CliError::input(
+        format!("{} is not empty", folder.display()),
+        "give a folder that is empty or does not exist",
+    ))
 }
 
 /// Paths come from kiln's own plan: relative, without `..`.
