@@ -9,7 +9,12 @@ fn requirements() -> String {
 }
 
 async fn post(url: &str, body: &Value) -> (u16, Value) {
-    let response = reqwest::Client::new().post(url).json(body).send().await.unwrap();
+    let response = reqwest::Client::new()
+        .post(url)
+        .json(body)
+        .send()
+        .await
+        .unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
@@ -20,11 +25,26 @@ async fn a_hundred_equal_requests_are_one_build_and_a_hundred_equal_digests() {
     let url = format!("{}/v1/builds", server.url);
     let body = json!({ "requirements": requirements(), "wait": 600 });
     let answers = join_all((0..100).map(|_| post(&url, &body))).await;
-    let images: Vec<&str> = answers.iter().filter_map(|(_, a)| a["image"].as_str()).collect();
-    assert_eq!(images.len(), 100, "{:?}", answers.iter().find(|(_, a)| a["image"].is_null()));
+    let images: Vec<&str> = answers
+        .iter()
+        .filter_map(|(_, a)| a["image"].as_str())
+        .collect();
+    assert_eq!(
+        images.len(),
+        100,
+        "{:?}",
+        answers.iter().find(|(_, a)| a["image"].is_null())
+    );
     assert!(images.iter().all(|image| *image == images[0]));
-    assert!(answers.iter().all(|(code, a)| *code == 200 && a["state"] == "READY"));
-    let started = answers.iter().filter(|(_, a)| a["cached"] == false && a["joined"] == false).count();
+    assert!(
+        answers
+            .iter()
+            .all(|(code, a)| *code == 200 && a["state"] == "READY")
+    );
+    let started = answers
+        .iter()
+        .filter(|(_, a)| a["cached"] == false && a["joined"] == false)
+        .count();
     assert_eq!(started, 1);
     let list: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
     assert_eq!(list["value"].as_array().unwrap().len(), 1);
@@ -40,17 +60,32 @@ async fn a_build_is_accepted_followed_and_read_back() {
     let id = status["build_id"].as_str().unwrap();
     let logs = format!("{url}/{id}/logs");
     let events = reqwest::get(&logs).await.unwrap().text().await.unwrap();
-    let ids: Vec<u64> =
-        events.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+    let ids: Vec<u64> = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: ")?.parse().ok())
+        .collect();
     assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
     for state in ["RESOLVING", "BUILDING", "PUSHING", "READY"] {
-        assert!(events.contains(&format!("\"text\":\"{state}\"")), "{state} is missing: {events}");
+        assert!(
+            events.contains(&format!("\"text\":\"{state}\"")),
+            "{state} is missing: {events}"
+        );
     }
     let client = reqwest::Client::new();
-    let rest = client.get(&logs).header("Last-Event-ID", (ids.len() - 1).to_string());
+    let rest = client
+        .get(&logs)
+        .header("Last-Event-ID", (ids.len() - 1).to_string());
     let rest = rest.send().await.unwrap().text().await.unwrap();
-    assert_eq!(rest.lines().filter(|line| line.starts_with("id: ")).count(), 1);
-    let shown: Value = reqwest::get(format!("{url}/{id}")).await.unwrap().json().await.unwrap();
+    assert_eq!(
+        rest.lines().filter(|line| line.starts_with("id: ")).count(),
+        1
+    );
+    let shown: Value = reqwest::get(format!("{url}/{id}"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(shown["state"], "READY");
     assert_eq!(shown["name"], status["name"]);
 }
@@ -83,7 +118,10 @@ async fn a_cancelled_build_stops_and_leaves_nothing_behind() {
     let kiln = Kiln::new();
     let server = kiln.serve().unwrap();
     let url = format!("{}/v1/builds", server.url);
-    let dockerfile = format!("FROM {}\nRUN [\"sleep\", \"300\"]\n", kiln_tests::base("debian:12"));
+    let dockerfile = format!(
+        "FROM {}\nRUN [\"sleep\", \"300\"]\n",
+        kiln_tests::base("debian:12")
+    );
     let environment = json!({
         "python": { "userManagedDependencies": true },
         "docker": { "baseDockerfile": dockerfile },
@@ -116,7 +154,9 @@ async fn a_build_that_a_crash_interrupted_goes_on_after_the_restart() {
     let id = status["build_id"].as_str().unwrap().to_owned();
     server.kill();
     let server = kiln.serve().unwrap();
-    let logs = reqwest::get(format!("{}/v1/builds/{id}/logs", server.url)).await.unwrap();
+    let logs = reqwest::get(format!("{}/v1/builds/{id}/logs", server.url))
+        .await
+        .unwrap();
     logs.text().await.unwrap();
     let waited = json!({ "requirements": requirements(), "wait": 600 });
     let (_, again) = post(&format!("{}/v1/builds", server.url), &waited).await;
@@ -149,14 +189,22 @@ async fn with_tokens_every_route_but_health_needs_one_and_a_foreign_workspace_is
     };
     assert_eq!(get("/live", None).await, 200);
     assert_eq!(get("/ready", None).await, 200);
-    for path in ["/v1/builds", "/v1/builds/x", "/v1/builds/x/logs", "/v1/defaults"] {
+    for path in [
+        "/v1/builds",
+        "/v1/builds/x",
+        "/v1/builds/x/logs",
+        "/v1/defaults",
+    ] {
         assert_eq!(get(path, None).await, 401, "{path}");
         assert_eq!(get(path, Some("guess")).await, 401, "{path}");
     }
     assert_eq!(get("/v1/builds?workspace=a", Some("sesame")).await, 200);
     assert_eq!(get("/v1/builds?workspace=b", Some("sesame")).await, 404);
     let body = json!({ "requirements": requirements(), "workspace": "a" });
-    let post = client.post(format!("{}/v1/builds", server.url)).bearer_auth("sesame").json(&body);
+    let post = client
+        .post(format!("{}/v1/builds", server.url))
+        .bearer_auth("sesame")
+        .json(&body);
     assert_eq!(post.send().await.unwrap().status(), 403);
 }
 
@@ -169,7 +217,12 @@ mod sha2_hex {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         String::from_utf8(output.stdout).unwrap()[..64].to_owned()
     }

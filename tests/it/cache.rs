@@ -44,7 +44,8 @@ fn the_image_has_the_name_that_hash_prints_offline() {
 fn a_fresh_data_folder_finds_the_image_in_the_registry_and_builds_nothing() {
     let first = Kiln::new();
     let built = first.build_ok("requirements.txt", &spec(), &[]);
-    let second = Kiln::with_registry(&first.registry).env("KILN_DOCKER_HOST", "unix:///nonexistent.sock");
+    let second =
+        Kiln::with_registry(&first.registry).env("KILN_DOCKER_HOST", "unix:///nonexistent.sock");
     let found = second.build_ok("requirements.txt", &spec(), &[]);
     assert_eq!(found.json()["cached"], true);
     assert_eq!(found.json()["generation"], 1);
@@ -58,13 +59,20 @@ fn skopeo_and_docker_see_the_same_image_with_its_labels_and_tags() {
     let repository = format!("{}/{}", kiln.registry, built.text("name"));
     for tag in ["1", "latest"] {
         let output = std::process::Command::new("skopeo")
-            .args(["inspect", "--tls-verify=false", &format!("docker://{repository}:{tag}")])
+            .args([
+                "inspect",
+                "--tls-verify=false",
+                &format!("docker://{repository}:{tag}"),
+            ])
             .output()
             .unwrap();
         let inspected: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let digest = inspected["Digest"].as_str().unwrap();
         assert_eq!(format!("{repository}@{digest}"), built.text("image"));
-        assert_eq!(inspected["Labels"]["io.kiln.spec-hash"], built.text("spec_hash").as_str());
+        assert_eq!(
+            inspected["Labels"]["io.kiln.spec-hash"],
+            built.text("spec_hash").as_str()
+        );
     }
     let code = "import foo, importlib.metadata as m; print(m.version('foo'))";
     assert_eq!(Docker::python(&built.text("image"), code), "1.0");
@@ -81,7 +89,9 @@ fn a_lost_image_is_built_again_from_its_lock_as_the_next_generation_or_the_same(
     };
     let (host, path) = repository.split_once('/').unwrap();
     let url = format!("http://{host}/v2/{path}/manifests/{digest}");
-    let status = std::process::Command::new("curl").args(["-fsS", "-X", "DELETE", &url]).status();
+    let status = std::process::Command::new("curl")
+        .args(["-fsS", "-X", "DELETE", &url])
+        .status();
     assert!(status.unwrap().success());
     let again = kiln.build_ok("requirements.txt", &spec(), &[]);
     assert_eq!(again.json()["cached"], false);

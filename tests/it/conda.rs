@@ -22,7 +22,10 @@ fn on_a_bare_base_it_is_installed_at_kilns_prefix() {
     let built = kiln.build_ok("environment.yml", ENVIRONMENT, &["--base", &base]);
     let output = Docker::python(&built.text("image"), CODE);
     assert!(output.ends_with("/opt/kiln/env"), "{output}");
-    let link = format!("/azureml-envs/{}", built.text("name").replace("azureml/", ""));
+    let link = format!(
+        "/azureml-envs/{}",
+        built.text("name").replace("azureml/", "")
+    );
     let answer = Docker::run_image(&built.text("image"), &["readlink", &link]);
     assert_eq!(answer.stdout.trim(), "/opt/kiln/env", "{answer:?}");
 }
@@ -34,14 +37,21 @@ fn on_a_base_with_conda_it_is_made_by_azure_mls_steps() {
     let built = kiln.build_ok("environment.yml", ENVIRONMENT, &["--base", &base]);
     let image = built.text("image");
     let output = Docker::python(&image, CODE);
-    let prefix = format!("/azureml-envs/{}", built.text("name").replace("azureml/", ""));
+    let prefix = format!(
+        "/azureml-envs/{}",
+        built.text("name").replace("azureml/", "")
+    );
     assert!(output.ends_with(&prefix), "{output}");
     let answer = Docker::run_image(&image, &["env"]);
     for line in [
         format!("AZUREML_CONDA_ENVIRONMENT_PATH={prefix}"),
         "AZUREML_ENVIRONMENT_IMAGE=True".to_owned(),
     ] {
-        assert!(answer.stdout.lines().any(|l| l == line), "{line}: {}", answer.stdout);
+        assert!(
+            answer.stdout.lines().any(|l| l == line),
+            "{line}: {}",
+            answer.stdout
+        );
     }
 }
 

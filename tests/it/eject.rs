@@ -19,10 +19,19 @@ fn the_folder_builds_on_a_bare_base_and_on_a_base_with_conda() {
         let folder = kiln.path().join("ejected");
         let folder = folder.to_str().unwrap();
         let base = kiln_tests::base(base);
-        let answer =
-            kiln.run(&["eject", file.to_str().unwrap(), "-o", folder, "--base", &base]);
+        let answer = kiln.run(&[
+            "eject",
+            file.to_str().unwrap(),
+            "-o",
+            folder,
+            "--base",
+            &base,
+        ]);
         assert_eq!(answer.code, 0, "{}", answer.stderr);
-        let tag = format!("kiln-test-eject/{}", kiln.registry.rsplit('/').next().unwrap());
+        let tag = format!(
+            "kiln-test-eject/{}",
+            kiln.registry.rsplit('/').next().unwrap()
+        );
         let built = Docker::run(&["build", "-q", "-t", &tag, folder]);
         assert_eq!(built.code, 0, "{base}: {}", built.stderr);
         let versions = "import numpy, flask; print(numpy.__version__)";

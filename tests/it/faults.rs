@@ -10,13 +10,19 @@ fn requirements() -> String {
 fn class(answer: &Answer) -> String {
     let error = &answer.json()["error"];
     for field in ["message", "remedy"] {
-        assert!(!error[field].as_str().unwrap_or_default().is_empty(), "no {field}: {answer:#?}");
+        assert!(
+            !error[field].as_str().unwrap_or_default().is_empty(),
+            "no {field}: {answer:#?}"
+        );
     }
     error["class"].as_str().unwrap().to_owned()
 }
 
 fn message(answer: &Answer) -> String {
-    answer.json()["error"]["message"].as_str().unwrap().to_owned()
+    answer.json()["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// The shared registry's host and the rest of a fresh prefix.
@@ -35,7 +41,10 @@ fn a_registry_that_is_down_is_a_retryable_failure_of_the_network() {
     let kiln = Kiln::with_registry("localhost:1/t").env("KILN_LIMITS_REGISTRY_BUDGET", "1");
     let answer = kiln.build("requirements.txt", &requirements(), &[]);
     assert_eq!(answer.code, 2, "{answer:?}");
-    assert!(["network", "registry"].contains(&class(&answer).as_str()), "{answer:?}");
+    assert!(
+        ["network", "registry"].contains(&class(&answer).as_str()),
+        "{answer:?}"
+    );
     assert_eq!(answer.json()["error"]["retryable"], true);
     assert!(message(&answer).contains("localhost:1"), "{answer:?}");
 }
@@ -77,7 +86,10 @@ async fn a_registry_that_always_fails_is_named_with_what_it_answers() {
         assert_eq!(answer.code, 2, "{answer:?}");
         assert_eq!(class(&answer), "registry", "{answer:?}");
         let message = message(&answer);
-        assert!(message.contains(status) && message.contains(&own), "{message}");
+        assert!(
+            message.contains(status) && message.contains(&own),
+            "{message}"
+        );
     }
 }
 
@@ -96,7 +108,10 @@ async fn a_registry_that_says_taken_but_forgets_the_manifest_never_makes_ready()
     });
     let answer = answer.await;
     assert_eq!(answer.json()["state"], "FAILED");
-    assert!(["registry", "integrity"].contains(&class(&answer).as_str()), "{answer:?}");
+    assert!(
+        ["registry", "integrity"].contains(&class(&answer).as_str()),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +140,12 @@ fn without_a_docker_engine_the_answer_says_where_it_was_looked_for() {
     assert_eq!(answer.code, 2, "{answer:?}");
     assert_eq!(class(&answer), "internal");
     assert!(message(&answer).contains("/nonexistent.sock"), "{answer:?}");
-    assert!(answer.json()["error"]["remedy"].as_str().unwrap().contains("Docker"));
+    assert!(
+        answer.json()["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("Docker")
+    );
 }
 
 #[test]
@@ -149,7 +169,11 @@ fn what_clashes_in_a_conda_environment_is_named() {
         assert!(message.contains(name), "{message}");
     }
     let again = kiln.build("environment.yml", text, &[]);
-    assert_eq!(again.json()["cached"], true, "the failure is remembered: {again:?}");
+    assert_eq!(
+        again.json()["cached"],
+        true,
+        "the failure is remembered: {again:?}"
+    );
     let retried = kiln.build("environment.yml", text, &["--retry"]);
     assert_eq!(retried.json()["cached"], false);
 }
@@ -166,7 +190,10 @@ fn what_clashes_in_a_pip_environment_is_named() {
 
 #[test]
 fn a_build_that_takes_too_long_is_stopped_and_leaves_nothing() {
-    let dockerfile = format!("FROM {}\nRUN [\"sleep\", \"300\"]\n", kiln_tests::base("debian:12"));
+    let dockerfile = format!(
+        "FROM {}\nRUN [\"sleep\", \"300\"]\n",
+        kiln_tests::base("debian:12")
+    );
     let environment = serde_json::json!({
         "python": { "userManagedDependencies": true },
         "docker": { "baseDockerfile": dockerfile },
@@ -191,7 +218,10 @@ fn a_step_that_fails_is_told_with_its_last_lines() {
     let answer = Kiln::new().build("environment.json", &environment.to_string(), &[]);
     assert_eq!(answer.json()["state"], "FAILED");
     let message = message(&answer);
-    assert!(message.contains("the reason is this") && message.contains('7'), "{message}");
+    assert!(
+        message.contains("the reason is this") && message.contains('7'),
+        "{message}"
+    );
 }
 
 #[test]
@@ -204,7 +234,11 @@ fn a_full_disk_is_told_as_such() {
     let environment = "channels: [conda-forge]\ndependencies: [python=3.11, numpy]\n";
     let file = kiln.write("environment.yml", environment);
     let mut command = kiln.command(&["build", file.to_str().unwrap(), "--json"]);
-    let answer: Answer = command.env("KILN_DATA", mount.join("data")).output().unwrap().into();
+    let answer: Answer = command
+        .env("KILN_DATA", mount.join("data"))
+        .output()
+        .unwrap()
+        .into();
     assert_eq!(answer.code, 2, "{answer:?}");
     let told = answer.stdout.clone() + &answer.stderr;
     assert!(told.contains("disk"), "{told}");
@@ -229,6 +263,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
     }
 }

@@ -19,7 +19,13 @@ fn documented() -> BTreeMap<String, u32> {
 #[test]
 fn every_crate_depends_on_lower_layers_only_as_the_architecture_page_says() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -42,10 +48,16 @@ fn every_crate_depends_on_lower_layers_only_as_the_architecture_page_says() {
             if let Some(below) = layers.get(on)
                 && below >= layer
             {
-                faults.push(format!("{name} (layer {layer}) depends on {on} (layer {below})"));
+                faults.push(format!(
+                    "{name} (layer {layer}) depends on {on} (layer {below})"
+                ));
             }
         }
     }
     assert_eq!(faults, Vec::<String>::new());
-    assert_eq!(crates, layers.len(), "the table names a crate that is not there");
+    assert_eq!(
+        crates,
+        layers.len(),
+        "the table names a crate that is not there"
+    );
 }

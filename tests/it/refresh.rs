@@ -7,7 +7,11 @@ use kiln_tests::{Docker, Kiln};
 const SYNTHETIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/synthetic.py");
 
 fn synthetic(arguments: &[&str]) {
-    let status = Command::new("python3").arg(SYNTHETIC).args(arguments).status().unwrap();
+    let status = Command::new("python3")
+        .arg(SYNTHETIC)
+        .args(arguments)
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -18,7 +22,11 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     let channel = channel.to_str().unwrap().to_owned();
     synthetic(&[&channel]);
     let server = kiln.path().join("channel/synthetic");
-    let folder = if server.exists() { server.to_str().unwrap().to_owned() } else { channel.clone() };
+    let folder = if server.exists() {
+        server.to_str().unwrap().to_owned()
+    } else {
+        channel.clone()
+    };
     let environment = |numlike: &str| {
         format!(
             "name: x\nchannels:\n  - {}\ndependencies:\n  - python=3.11\n  - {numlike}\n",
@@ -33,7 +41,11 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     let same = kiln.build_ok("environment.yml", &unpinned, &["--base", &bare]);
     assert_eq!(same.text("image"), first.text("image"));
     assert_eq!(same.json()["cached"], true);
-    let refreshed = kiln.build_ok("environment.yml", &unpinned, &["--base", &bare, "--refresh"]);
+    let refreshed = kiln.build_ok(
+        "environment.yml",
+        &unpinned,
+        &["--base", &bare, "--refresh"],
+    );
     assert_eq!(refreshed.json()["generation"], 2);
     assert_eq!(refreshed.json()["cached"], false);
     assert_ne!(refreshed.text("image"), first.text("image"));
@@ -43,7 +55,11 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     assert_eq!(tag(&repository, "latest"), refreshed.text("image"));
     let again = kiln.build_ok("environment.yml", &unpinned, &["--base", &bare]);
     assert_eq!(again.text("image"), refreshed.text("image"));
-    let pinned = kiln.build_ok("pinned.yml", &environment("numlike=2.0"), &["--base", &bare]);
+    let pinned = kiln.build_ok(
+        "pinned.yml",
+        &environment("numlike=2.0"),
+        &["--base", &bare],
+    );
     assert_ne!(pinned.text("name"), first.text("name"));
     assert_eq!(pinned.json()["generation"], 1);
     let answer = Docker::run_image(&pinned.text("image"), &["ls", "/opt/kiln/env/conda-meta"]);
@@ -92,5 +108,8 @@ fn tag(repository: &str, tag: &str) -> String {
         .arg(format!("docker://{repository}:{tag}"))
         .output()
         .unwrap();
-    format!("{repository}@{}", String::from_utf8(output.stdout).unwrap().trim())
+    format!(
+        "{repository}@{}",
+        String::from_utf8(output.stdout).unwrap().trim()
+    )
 }

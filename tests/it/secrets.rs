@@ -27,12 +27,18 @@ fn files_with(folder: &Path, needle: &[u8], found: &mut Vec<String>) {
 #[test]
 fn the_password_of_a_private_index_is_used_and_kept_secret() {
     let kiln = Kiln::new();
-    let text = format!("--index-url {}/private/simple/\nsecretpkg==1.0\n", private_index());
+    let text = format!(
+        "--index-url {}/private/simple/\nsecretpkg==1.0\n",
+        private_index()
+    );
     let built = kiln.build_ok("requirements.txt", &text, &[]);
     let image = built.text("image");
     let code = "import importlib.metadata as m; print(m.version('secretpkg'))";
     assert_eq!(Docker::python(&image, code), "1.0");
-    assert!(!built.stdout.contains(SECRET) && !built.stderr.contains(SECRET), "{built:?}");
+    assert!(
+        !built.stdout.contains(SECRET) && !built.stderr.contains(SECRET),
+        "{built:?}"
+    );
     let mut found = Vec::new();
     files_with(&kiln.data(), SECRET.as_bytes(), &mut found);
     assert_eq!(found, Vec::<String>::new());
@@ -42,7 +48,11 @@ fn the_password_of_a_private_index_is_used_and_kept_secret() {
     let saved = Docker::run(&["save", "-o", archive.to_str().unwrap(), &image]);
     assert_eq!(saved.code, 0, "{saved:?}");
     let bytes = fs_err::read(&archive).unwrap();
-    assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()));
+    assert!(
+        !bytes
+            .windows(SECRET.len())
+            .any(|window| window == SECRET.as_bytes())
+    );
     Docker::run(&["rmi", "-f", &image]);
 }
 
@@ -53,7 +63,8 @@ fn another_password_is_the_same_definition() {
         let index = kiln_tests::channels().replace("http://", &format!("http://kiln:{password}@"));
         let text = format!("--index-url {index}/private/simple/\nsecretpkg==1.0\n");
         let file = kiln.write(&format!("{password}.txt"), &text);
-        kiln.run(&["hash", file.to_str().unwrap(), "--json"]).text("spec_hash")
+        kiln.run(&["hash", file.to_str().unwrap(), "--json"])
+            .text("spec_hash")
     };
     assert_eq!(with("one"), with("two"));
 }

@@ -32,7 +32,11 @@ fn with_user_managed_dependencies_the_bases_foo_imports_and_nothing_is_installed
     let image = built.text("image");
     let code = "import foo, sys; import importlib.metadata as m; print(m.version('foo'))";
     let answer = Docker::run_image(&image, &["python3", "-c", code]);
-    assert_eq!(answer.stdout.trim().split('.').next(), Some("1"), "{answer:?}");
+    assert_eq!(
+        answer.stdout.trim().split('.').next(),
+        Some("1"),
+        "{answer:?}"
+    );
     let prefix = Docker::run_image(&image, &["ls", "/opt/kiln/env"]);
     assert_ne!(prefix.code, 0, "{prefix:?}");
 }
@@ -43,7 +47,10 @@ fn otherwise_the_bases_foo_is_not_importable_unless_asked_for() {
     let built = kiln.build_ok("environment.json", &environment(false, &[]), &[]);
     let answer = Docker::run_image(&built.text("image"), &["python", "-c", "import foo"]);
     assert_ne!(answer.code, 0);
-    assert!(answer.stderr.contains("No module named 'foo'"), "{answer:?}");
+    assert!(
+        answer.stderr.contains("No module named 'foo'"),
+        "{answer:?}"
+    );
 }
 
 #[test]

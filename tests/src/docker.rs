@@ -13,14 +13,22 @@ impl Docker {
     /// Debian's client where there are several: the only one that speaks BuildKit without a plugin.
     fn command() -> Command {
         let debian = Path::new("/usr/bin/docker");
-        let mut command = Command::new(if debian.exists() { debian } else { Path::new("docker") });
+        let mut command = Command::new(if debian.exists() {
+            debian
+        } else {
+            Path::new("docker")
+        });
         command.env("DOCKER_BUILDKIT", "1");
         command
     }
 
     /// Any command.
     pub fn run(arguments: &[&str]) -> Answer {
-        Self::command().args(arguments).output().expect("the docker command line is installed").into()
+        Self::command()
+            .args(arguments)
+            .output()
+            .expect("the docker command line is installed")
+            .into()
     }
 
     /// Runs a program in an image and gives its output.

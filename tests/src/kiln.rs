@@ -32,15 +32,22 @@ pub struct Answer {
 impl Answer {
     /// The last JSON object of standard output.
     pub fn json(&self) -> Value {
-        let line = self.stdout.lines().rfind(|line| line.starts_with('{')).unwrap_or_else(|| {
-            panic!("no JSON in the answer: {self:#?}");
-        });
+        let line = self
+            .stdout
+            .lines()
+            .rfind(|line| line.starts_with('{'))
+            .unwrap_or_else(|| {
+                panic!("no JSON in the answer: {self:#?}");
+            });
         serde_json::from_str(line).expect("the line is JSON")
     }
 
     /// A text field of [`Self::json`].
     pub fn text(&self, field: &str) -> String {
-        self.json()[field].as_str().unwrap_or_else(|| panic!("no text `{field}`: {self:#?}")).to_owned()
+        self.json()[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("no text `{field}`: {self:#?}"))
+            .to_owned()
     }
 }
 
@@ -57,9 +64,16 @@ impl From<Output> for Answer {
 /// The binary that cargo built beside this test.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in target/PROFILE/deps");
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build -p kiln` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build -p kiln` first",
+        path.display()
+    );
     path
 }
 
@@ -78,7 +92,14 @@ impl Kiln {
     /// A fresh data folder and a given prefix.
     pub fn with_registry(registry: &str) -> Self {
         let mut environment = BTreeMap::new();
-        for name in ["PATH", "HOME", "SSL_CERT_FILE", "KILN_INSTALL_PATH", "PIP_CERT", "KILN_PYPI_UV"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "SSL_CERT_FILE",
+            "KILN_INSTALL_PATH",
+            "PIP_CERT",
+            "KILN_PYPI_UV",
+        ] {
             if let Ok(value) = std::env::var(name) {
                 environment.insert(name.to_owned(), value);
             }
@@ -123,14 +144,19 @@ impl Kiln {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("kiln"));
         command.args(arguments).env_clear().envs(&self.environment);
-        command.env("KILN_DATA", self.data()).env("KILN_REGISTRY", &self.registry);
+        command
+            .env("KILN_DATA", self.data())
+            .env("KILN_REGISTRY", &self.registry);
         command.stdin(Stdio::null());
         command
     }
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        self.command(arguments).output().expect("kiln starts").into()
+        self.command(arguments)
+            .output()
+            .expect("kiln starts")
+            .into()
     }
 
     /// Runs `kiln build --json` on a text.
@@ -164,7 +190,10 @@ pub struct Server {
 
 impl Server {
     fn start(mut command: Command) -> Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).spawn().context("kiln serve starts")?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("kiln serve starts")?;
         let stdout = child.stdout.take().context("kiln serve has an output")?;
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next() {
@@ -186,7 +215,9 @@ impl Server {
 
     /// Sends SIGTERM and waits for its end.
     pub fn terminate(mut self) -> Result<std::process::ExitStatus> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()?;
         Ok(self.child.wait()?)
     }
 

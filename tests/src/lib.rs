@@ -28,7 +28,16 @@ pub fn base(name: &str) -> String {
 
 /// A prefix in the registry that no other test uses.
 pub fn fresh_prefix() -> String {
-    let folder = tempfile::Builder::new().prefix("").rand_bytes(12).tempdir().expect("a temporary folder");
-    let name = folder.path().file_name().and_then(|name| name.to_str()).unwrap_or("x").to_lowercase();
+    let folder = tempfile::Builder::new()
+        .prefix("")
+        .rand_bytes(12)
+        .tempdir()
+        .expect("a temporary folder");
+    let name = folder
+        .path()
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("x")
+        .to_lowercase();
     format!("{}/t/{name}", registry())
 }

@@ -50,11 +50,15 @@ impl Proxy {
         let host = listener.local_addr()?.to_string();
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
-            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?,
+            http: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()?,
             script: Mutex::new(Box::new(script)),
             seen: Mutex::default(),
         });
-        let app = axum::Router::new().fallback(forward).with_state(Arc::clone(&shared));
+        let app = axum::Router::new()
+            .fallback(forward)
+            .with_state(Arc::clone(&shared));
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "the drop guard ends the task")]
@@ -65,7 +69,11 @@ impl Proxy {
                 () = stopped.cancelled() => {}
             }
         });
-        Ok(Self { host, shared, _stop: stop.drop_guard() })
+        Ok(Self {
+            host,
+            shared,
+            _stop: stop.drop_guard(),
+        })
     }
 
     /// Replaces the script.
@@ -75,14 +83,26 @@ impl Proxy {
 
     /// The requests so far, `METHOD path`.
     pub fn seen(&self) -> Vec<String> {
-        self.shared.seen.lock().expect("nothing panics here").clone()
+        self.shared
+            .seen
+            .lock()
+            .expect("nothing panics here")
+            .clone()
     }
 }
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    shared.seen.lock().expect("nothing panics here").push(format!("{} {path}", parts.method));
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
+    shared
+        .seen
+        .lock()
+        .expect("nothing panics here")
+        .push(format!("{} {path}", parts.method));
     let fault = (shared.script.lock().expect("no script panics"))(&parts.method, &path);
     match fault {
         Some(Fault::Fails) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -92,7 +112,16 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         Some(Fault::Forgets) => return (StatusCode::CREATED, "").into_response(),
         Some(Fault::Corrupt) | None => {}
     }
-    match pass(&shared, parts.method, &parts.uri, parts.headers, body, fault).await {
+    match pass(
+        &shared,
+        parts.method,
+        &parts.uri,
+        parts.headers,
+        body,
+        fault,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }
@@ -111,12 +140,21 @@ async fn pass(
     let url = format!("http://{}{path}", shared.upstream);
     let head = method == Method::HEAD;
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    let answer = shared.http.request(method, url).headers(headers).body(body).send().await?;
+    let answer = shared
+        .http
+        .request(method, url)
+        .headers(headers)
+        .body(body)
+        .send()
+        .await?;
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer.headers() {
         let mut value = value.clone();
         if name == header::LOCATION
-            && let (Ok(text), Some(own)) = (value.to_str(), own_host.as_ref().and_then(|h| h.to_str().ok()))
+            && let (Ok(text), Some(own)) = (
+                value.to_str(),
+                own_host.as_ref().and_then(|h| h.to_str().ok()),
+            )
         {
             value = text.replace(&shared.upstream, own).parse()?;
         }

@@ -45,14 +45,20 @@ impl DockerBackend {
 
     /// The engine's version and API version.
     pub async fn version(&self) -> Result<(String, String), Failure> {
-        let (_, version) =
-            self.settings.connection.open().await.map_err(|error| connect_failure(&error))?;
+        let (_, version) = self
+            .settings
+            .connection
+            .open()
+            .await
+            .map_err(|error| connect_failure(&error))?;
         Ok((version.version, version.api))
     }
 
     async fn client(&self) -> Result<Docker, Failure> {
         let opened = self.settings.connection.open().await;
-        opened.map(|(client, _)| client).map_err(|error| connect_failure(&error))
+        opened
+            .map(|(client, _)| client)
+            .map_err(|error| connect_failure(&error))
     }
 
     /// Builds a context as an image of the engine.
@@ -76,7 +82,13 @@ impl DockerBackend {
             credentials: &job.pull_credentials,
             timeout: job.timeout.saturating_sub(began.elapsed()),
         };
-        solve::run(&self.settings.connection, solve, Arc::clone(reporter), cancel).await
+        solve::run(
+            &self.settings.connection,
+            solve,
+            Arc::clone(reporter),
+            cancel,
+        )
+        .await
     }
 
     /// The user's own Dockerfile as an image of the engine; its variables and user are the base's facts.
@@ -89,10 +101,13 @@ impl DockerBackend {
         cancel: &CancellationToken,
         began: Instant,
     ) -> Result<Option<BaseFacts>, Failure> {
-        let Some(user) = &planned.user_dockerfile else { return Ok(None) };
+        let Some(user) = &planned.user_dockerfile else {
+            return Ok(None);
+        };
         reporter.line("base", "building the environment's own Dockerfile");
         let context = single_file("Dockerfile", user.text.as_bytes());
-        self.solve(job, &user.image, context, secrets, reporter, cancel, began).await?;
+        self.solve(job, &user.image, context, secrets, reporter, cancel, began)
+            .await?;
         let client = self.client().await?;
         let inspected = client
             .inspect_image(&user.image)
@@ -102,7 +117,9 @@ impl DockerBackend {
         let env = config.env.unwrap_or_default();
         let env = env.iter().filter_map(|pair| pair.split_once('='));
         Ok(Some(BaseFacts {
-            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: env
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             user: config.user.unwrap_or_default(),
             shell: true,
             ..job.facts.clone()
@@ -121,10 +138,15 @@ impl DockerBackend {
         if let Some(pem) = &job.extra_ca {
             write_private(&certificate, pem).map_err(|error| work_failure(&error))?;
         }
-        let certificate = job.extra_ca.as_ref().map(|_| ("ca".to_owned(), certificate.as_path()));
+        let certificate = job
+            .extra_ca
+            .as_ref()
+            .map(|_| ("ca".to_owned(), certificate.as_path()));
         let secrets: Vec<(String, &Path)> = certificate.into_iter().collect();
         let mut planned = planned(job, &job.facts)?;
-        let user = self.user_image(job, &planned, &secrets, reporter, cancel, began).await?;
+        let user = self
+            .user_image(job, &planned, &secrets, reporter, cancel, began)
+            .await?;
         if let Some(facts) = user {
             planned = self::planned(job, &facts)?;
         }
@@ -135,14 +157,19 @@ impl DockerBackend {
         let context = context::tar(planned.build_context(), Arc::clone(&job.archives), install)
             .await
             .map_err(|error| work_failure(&error))?;
-        self.solve(job, image, context, &secrets, reporter, cancel, began).await?;
+        self.solve(job, image, context, &secrets, reporter, cancel, began)
+            .await?;
         reporter.phase(BuildState::Pushing);
         let client = self.client().await?;
         let known = push::known_layers(job.base.as_ref());
         let exporting = export::image(&client, image, known, job.work_dir.clone());
         let exported = stoppable(exporting, cancel).await?;
         if let Some(prefix) = &planned.prefix {
-            let layers = exported.layers.iter().filter_map(|layer| layer.tar.clone()).collect();
+            let layers = exported
+                .layers
+                .iter()
+                .filter_map(|layer| layer.tar.clone())
+                .collect();
             let installed = read(layers, prefix.clone()).await?;
             let differences = installed.differences(&job.lock);
             if !differences.is_empty() {
@@ -154,7 +181,9 @@ impl DockerBackend {
     }
 
     async fn remove(&self, image: &str) {
-        let Ok(client) = self.client().await else { return };
+        let Ok(client) = self.client().await else {
+            return;
+        };
         let options = RemoveImageOptionsBuilder::default().force(true).build();
         // An image that was never made is no fault.
         if let Err(error) = client.remove_image(image, Some(options), None).await {
@@ -176,7 +205,10 @@ impl Backend for DockerBackend {
         }
         Err(Failure::new(
             FailureClass::Internal,
-            format!("the program {} is missing", self.settings.install_binary.display()),
+            format!(
+                "the program {} is missing",
+                self.settings.install_binary.display()
+            ),
             "put the static kiln-install beside kiln, or name it (`docker.install_binary`, KILN_INSTALL_PATH)",
         ))
     }
@@ -191,7 +223,8 @@ impl Backend for DockerBackend {
         let built = self.build_and_push(&job, &image, &reporter, &cancel).await;
         self.remove(&image).await;
         if matches!(job.definition.base, kiln_spec::Base::Dockerfile(_)) {
-            self.remove(&kiln_dockerfile::user_image_name(&job.spec_hash)).await;
+            self.remove(&kiln_dockerfile::user_image_name(&job.spec_hash))
+                .await;
         }
         built
     }
@@ -199,13 +232,19 @@ impl Backend for DockerBackend {
     async fn sweep(&self) -> Result<(), Failure> {
         let client = self.client().await?;
         let filters = HashMap::from([("label".to_owned(), vec![BUILD_LABEL.to_owned()])]);
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
         let images = client
             .list_images(Some(options))
             .await
             .map_err(|error| engine_failure("list images", &error))?;
         for image in images {
-            for tag in image.repo_tags.iter().filter(|tag| tag.starts_with("kiln.invalid/")) {
+            for tag in image
+                .repo_tags
+                .iter()
+                .filter(|tag| tag.starts_with("kiln.invalid/"))
+            {
                 self.remove(tag).await;
             }
         }
@@ -214,13 +253,18 @@ impl Backend for DockerBackend {
 }
 
 fn planned(job: &BuildJob, facts: &BaseFacts) -> Result<Plan, Failure> {
-    let pinned = job.base.as_ref().map(|base| base.reference.with_digest(base.manifest_digest));
+    let pinned = job
+        .base
+        .as_ref()
+        .map(|base| base.reference.with_digest(base.manifest_digest));
     let input = PlanInput {
         definition: &job.definition,
         spec_hash: job.spec_hash,
         lock: &job.lock,
         facts,
-        base: pinned.as_ref().map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
+        base: pinned
+            .as_ref()
+            .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
         installer: Installer::Kiln,
         extra_ca: job.extra_ca.is_some(),
         private: false,
@@ -242,7 +286,9 @@ async fn read(layers: Vec<PathBuf>, prefix: String) -> Result<Installed, Failure
         }
         Ok::<_, std::io::Error>(installed)
     });
-    let read = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let read = reading
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)));
     read.map_err(|error| work_failure(&error))
 }
 
@@ -270,14 +316,20 @@ fn single_file(name: &str, bytes: &[u8]) -> Bytes {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
-    tar.append_data(&mut header, name, bytes).expect("memory takes what is written");
-    tar.into_inner().expect("memory takes what is written").into()
+    tar.append_data(&mut header, name, bytes)
+        .expect("memory takes what is written");
+    tar.into_inner()
+        .expect("memory takes what is written")
+        .into()
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)
 }

@@ -12,33 +12,125 @@ struct Sign {
 }
 
 const fn sign(text: &'static str, class: FailureClass, remedy: &'static str) -> Sign {
-    Sign { text, class, remedy }
+    Sign {
+        text,
+        class,
+        remedy,
+    }
 }
 
 /// The first that is found counts.
 const SIGNS: [Sign; 22] = [
-    sign("no space left on device", FailureClass::Disk, "free space on the Docker Engine's disk, then ask again"),
-    sign("disk quota exceeded", FailureClass::Disk, "free space on the Docker Engine's disk, then ask again"),
-    sign("exit code: 137", FailureClass::Memory, "give the Docker Engine more memory, or make the environment smaller"),
-    sign("cannot allocate memory", FailureClass::Memory, "give the Docker Engine more memory, or make the environment smaller"),
-    sign("pull access denied", FailureClass::Auth, "give kiln credentials for the base's registry"),
-    sign("insufficient_scope", FailureClass::Auth, "give kiln credentials for the base's registry"),
-    sign("unauthorized", FailureClass::Auth, "give kiln credentials for the base's registry"),
-    sign("no basic auth credentials", FailureClass::Auth, "give kiln credentials for the base's registry"),
-    sign("manifest unknown", FailureClass::NotFound, "check the name and tag of the base image"),
-    sign("failed to resolve source metadata", FailureClass::Network, "check that the Docker Engine reaches the base's registry"),
-    sign("failed to do request", FailureClass::Network, "check that the Docker Engine reaches the base's registry"),
-    sign("server gave http response to https client", FailureClass::Network, "add the registry to the Docker Engine's `insecure-registries`, or give it TLS"),
-    sign("certificate signed by unknown authority", FailureClass::Network, "make the Docker Engine trust the registry's certificate authority"),
-    sign("temporary failure in name resolution", FailureClass::Network, "check the network and DNS of containers"),
-    sign("could not resolve host", FailureClass::Network, "check the network and DNS of containers"),
-    sign("certificate_verify_failed", FailureClass::Network, "give kiln the certificate authority as `extra_ca`"),
-    sign("connection refused", FailureClass::Network, "check that what the step connects to is reachable from containers"),
-    sign("resolvepackagenotfound", FailureClass::NotFound, "check the names of the packages and the channels"),
-    sign("no matching distribution found", FailureClass::NotFound, "check the names and versions of the packages"),
-    sign("resolutionimpossible", FailureClass::Unsatisfiable, "loosen the versions that clash"),
-    sign("dockerfile parse error", FailureClass::Invalid, "correct the Dockerfile"),
-    sign("unknown instruction", FailureClass::Invalid, "correct the Dockerfile"),
+    sign(
+        "no space left on device",
+        FailureClass::Disk,
+        "free space on the Docker Engine's disk, then ask again",
+    ),
+    sign(
+        "disk quota exceeded",
+        FailureClass::Disk,
+        "free space on the Docker Engine's disk, then ask again",
+    ),
+    sign(
+        "exit code: 137",
+        FailureClass::Memory,
+        "give the Docker Engine more memory, or make the environment smaller",
+    ),
+    sign(
+        "cannot allocate memory",
+        FailureClass::Memory,
+        "give the Docker Engine more memory, or make the environment smaller",
+    ),
+    sign(
+        "pull access denied",
+        FailureClass::Auth,
+        "give kiln credentials for the base's registry",
+    ),
+    sign(
+        "insufficient_scope",
+        FailureClass::Auth,
+        "give kiln credentials for the base's registry",
+    ),
+    sign(
+        "unauthorized",
+        FailureClass::Auth,
+        "give kiln credentials for the base's registry",
+    ),
+    sign(
+        "no basic auth credentials",
+        FailureClass::Auth,
+        "give kiln credentials for the base's registry",
+    ),
+    sign(
+        "manifest unknown",
+        FailureClass::NotFound,
+        "check the name and tag of the base image",
+    ),
+    sign(
+        "failed to resolve source metadata",
+        FailureClass::Network,
+        "check that the Docker Engine reaches the base's registry",
+    ),
+    sign(
+        "failed to do request",
+        FailureClass::Network,
+        "check that the Docker Engine reaches the base's registry",
+    ),
+    sign(
+        "server gave http response to https client",
+        FailureClass::Network,
+        "add the registry to the Docker Engine's `insecure-registries`, or give it TLS",
+    ),
+    sign(
+        "certificate signed by unknown authority",
+        FailureClass::Network,
+        "make the Docker Engine trust the registry's certificate authority",
+    ),
+    sign(
+        "temporary failure in name resolution",
+        FailureClass::Network,
+        "check the network and DNS of containers",
+    ),
+    sign(
+        "could not resolve host",
+        FailureClass::Network,
+        "check the network and DNS of containers",
+    ),
+    sign(
+        "certificate_verify_failed",
+        FailureClass::Network,
+        "give kiln the certificate authority as `extra_ca`",
+    ),
+    sign(
+        "connection refused",
+        FailureClass::Network,
+        "check that what the step connects to is reachable from containers",
+    ),
+    sign(
+        "resolvepackagenotfound",
+        FailureClass::NotFound,
+        "check the names of the packages and the channels",
+    ),
+    sign(
+        "no matching distribution found",
+        FailureClass::NotFound,
+        "check the names and versions of the packages",
+    ),
+    sign(
+        "resolutionimpossible",
+        FailureClass::Unsatisfiable,
+        "loosen the versions that clash",
+    ),
+    sign(
+        "dockerfile parse error",
+        FailureClass::Invalid,
+        "correct the Dockerfile",
+    ),
+    sign(
+        "unknown instruction",
+        FailureClass::Invalid,
+        "correct the Dockerfile",
+    ),
 ];
 
 /// A failed build: the step, what BuildKit says, and the last lines of the step's output.
@@ -55,7 +147,10 @@ pub(crate) fn build_failure(step: Option<&str>, error: &str, tail: &[String]) ->
     }
     let (class, remedy) = match found {
         Some(sign) => (sign.class, sign.remedy),
-        None if step.is_some() => (FailureClass::Invalid, "see the last lines of the step above, and its whole log"),
+        None if step.is_some() => (
+            FailureClass::Invalid,
+            "see the last lines of the step above, and its whole log",
+        ),
         None => (FailureClass::Internal, "see the build's log"),
     };
     Failure::new(class, message, remedy)
@@ -63,7 +158,9 @@ pub(crate) fn build_failure(step: Option<&str>, error: &str, tail: &[String]) ->
 
 /// An engine that can't be used.
 pub(crate) fn connect_failure(error: &ConnectError) -> Failure {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = std::error::Error::source(error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
     Failure {
         retryable: true,
         ..Failure::new(
@@ -99,7 +196,10 @@ mod tests {
 
     #[rstest]
     #[case("write /x: no space left on device", FailureClass::Disk)]
-    #[case("process \"/bin/sh -c x\" did not complete successfully: exit code: 137", FailureClass::Memory)]
+    #[case(
+        "process \"/bin/sh -c x\" did not complete successfully: exit code: 137",
+        FailureClass::Memory
+    )]
     #[case("pull access denied, repository does not exist", FailureClass::Auth)]
     #[case("localhost:5000/x@sha256:00: manifest unknown", FailureClass::NotFound)]
     #[case("exit code: 7", FailureClass::Invalid)]
@@ -112,6 +212,9 @@ mod tests {
     #[test]
     fn the_tail_tells_too() {
         let tail = ["ERROR: No matching distribution found for nopackage".to_owned()];
-        assert_eq!(build_failure(Some("RUN"), "exit code: 1", &tail).class, FailureClass::NotFound);
+        assert_eq!(
+            build_failure(Some("RUN"), "exit code: 1", &tail).class,
+            FailureClass::NotFound
+        );
     }
 }

@@ -51,7 +51,10 @@ pub(crate) fn file(from: &Path, to: &Path) -> std::io::Result<Compressed> {
             break;
         }
     }
-    Ok(Compressed { digest: Digest::from_bytes(hasher.finalize().into()), size })
+    Ok(Compressed {
+        digest: Digest::from_bytes(hasher.finalize().into()),
+        size,
+    })
 }
 
 fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -73,15 +76,22 @@ mod tests {
     fn members_in_a_row_read_as_one_stream_and_are_the_same_every_time() {
         let folder = tempfile::tempdir().unwrap();
         let from = folder.path().join("in");
-        let bytes: Vec<u8> = (0..3 * MEMBER_BYTES + 17).map(|n| (n / 7 % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * MEMBER_BYTES + 17)
+            .map(|n| (n / 7 % 251) as u8)
+            .collect();
         std::fs::write(&from, &bytes).unwrap();
         let one = file(&from, &folder.path().join("one")).unwrap();
         let two = file(&from, &folder.path().join("two")).unwrap();
         assert_eq!(one, two);
         let packed = std::fs::read(folder.path().join("one")).unwrap();
-        assert_eq!((packed.len() as u64, Digest::of(&packed)), (one.size, one.digest));
+        assert_eq!(
+            (packed.len() as u64, Digest::of(&packed)),
+            (one.size, one.digest)
+        );
         let mut back = Vec::new();
-        flate2::read::MultiGzDecoder::new(packed.as_slice()).read_to_end(&mut back).unwrap();
+        flate2::read::MultiGzDecoder::new(packed.as_slice())
+            .read_to_end(&mut back)
+            .unwrap();
         assert_eq!(back, bytes);
     }
 }

@@ -56,7 +56,9 @@ pub(crate) struct EngineVersion {
 impl Connection {
     /// An engine's address, `unix:///PATH` or `tcp://HOST:PORT`.
     pub fn new(host: &str) -> Self {
-        Self { host: host.to_owned() }
+        Self {
+            host: host.to_owned(),
+        }
     }
 
     /// The address.
@@ -75,12 +77,18 @@ impl Connection {
         } else {
             return Err(ConnectError::Address(self.host.clone()));
         };
-        client.map_err(|source| ConnectError::Down { host: self.host.clone(), source })
+        client.map_err(|source| ConnectError::Down {
+            host: self.host.clone(),
+            source,
+        })
     }
 
     /// A client that speaks a version the engine knows, and the engine's version.
     pub(crate) async fn open(&self) -> Result<(Docker, EngineVersion), ConnectError> {
-        let down = |source| ConnectError::Down { host: self.host.clone(), source };
+        let down = |source| ConnectError::Down {
+            host: self.host.clone(),
+            source,
+        };
         let client = self.client()?.negotiate_version().await.map_err(down)?;
         let version = client.version().await.map_err(down)?;
         let version = EngineVersion {
@@ -101,7 +109,9 @@ impl Connection {
         let channel = Endpoint::from_static("http://buildkit")
             .connect_with_connector(connector)
             .await
-            .map_err(|_| ConnectError::NoBuildKit { host: self.host.clone() })?;
+            .map_err(|_| ConnectError::NoBuildKit {
+                host: self.host.clone(),
+            })?;
         Ok(ControlClient::new(channel).max_decoding_message_size(64 << 20))
     }
 
@@ -110,7 +120,10 @@ impl Connection {
         let mut stream: Box<dyn Stream> = match self.host.strip_prefix("unix://") {
             Some(path) => Box::new(UnixStream::connect(Path::new(path)).await?),
             None => {
-                let address = self.host.trim_start_matches("tcp://").trim_start_matches("http://");
+                let address = self
+                    .host
+                    .trim_start_matches("tcp://")
+                    .trim_start_matches("http://");
                 Box::new(TcpStream::connect(address).await?)
             }
         };
@@ -126,7 +139,9 @@ impl Connection {
         if answer.starts_with(b"HTTP/1.1 101") {
             return Ok(stream);
         }
-        Err(std::io::Error::other("the engine does not switch to BuildKit's protocol"))
+        Err(std::io::Error::other(
+            "the engine does not switch to BuildKit's protocol",
+        ))
     }
 }
 

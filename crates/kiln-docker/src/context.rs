@@ -35,7 +35,10 @@ pub(crate) async fn tar(
     install_binary: Arc<Path>,
 ) -> io::Result<Bytes> {
     let written = tokio::task::spawn_blocking(move || {
-        let sources = Files { archives: archives.as_ref(), install_binary: &install_binary };
+        let sources = Files {
+            archives: archives.as_ref(),
+            install_binary: &install_binary,
+        };
         let mut bytes = Vec::new();
         write_tar(&files, &sources, &mut bytes).map(|()| Bytes::from(bytes))
     });

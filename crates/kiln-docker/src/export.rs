@@ -49,7 +49,10 @@ struct SavedImage {
 /// A file of the stream.
 enum Saved {
     Json(Vec<u8>),
-    Tar { diff_id: Digest, path: Option<PathBuf> },
+    Tar {
+        diff_id: Digest,
+        path: Option<PathBuf>,
+    },
     Link(String),
 }
 
@@ -90,12 +93,20 @@ fn read(reader: impl Read, base: &HashSet<Digest>, folder: &Path) -> io::Result<
     let mut saved: HashMap<String, Saved> = HashMap::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+        let name = String::from_utf8_lossy(&entry.path_bytes())
+            .trim_start_matches("./")
+            .to_owned();
         let kind = entry.header().entry_type();
         if kind.is_symlink() || kind.is_hard_link() {
-            let target = entry.link_name_bytes().map(|t| String::from_utf8_lossy(&t).into_owned());
+            let target = entry
+                .link_name_bytes()
+                .map(|t| String::from_utf8_lossy(&t).into_owned());
             let target = target.unwrap_or_default();
-            let target = if kind.is_symlink() { beside(&name, &target) } else { target };
+            let target = if kind.is_symlink() {
+                beside(&name, &target)
+            } else {
+                target
+            };
             saved.insert(name, Saved::Link(target));
         } else if kind.is_file() {
             let part = part(&mut entry, &name, base, folder, saved.len())?;
@@ -135,9 +146,15 @@ fn part(
     };
     if base.contains(&diff_id) {
         fs::remove_file(&path)?;
-        return Ok(Saved::Tar { diff_id, path: None });
+        return Ok(Saved::Tar {
+            diff_id,
+            path: None,
+        });
     }
-    Ok(Saved::Tar { diff_id, path: Some(path) })
+    Ok(Saved::Tar {
+        diff_id,
+        path: Some(path),
+    })
 }
 
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -202,11 +219,20 @@ fn assemble(saved: &HashMap<String, Saved>) -> io::Result<Exported> {
         let Some(Saved::Tar { diff_id, path }) = found else {
             return Err(invalid(format!("the layer `{name}` is missing")));
         };
-        layers.push(Layer { diff_id: *diff_id, tar: path.clone() });
+        layers.push(Layer {
+            diff_id: *diff_id,
+            tar: path.clone(),
+        });
     }
     let listed = &config.rootfs.diff_ids;
-    if !layers.iter().map(|layer| layer.diff_id).eq(listed.iter().copied()) {
-        return Err(invalid("the layers are not those that the configuration lists"));
+    if !layers
+        .iter()
+        .map(|layer| layer.diff_id)
+        .eq(listed.iter().copied())
+    {
+        return Err(invalid(
+            "the layers are not those that the configuration lists",
+        ));
     }
     Ok(Exported { config, layers })
 }
@@ -221,7 +247,9 @@ mod tests {
             "architecture": "amd64", "os": "linux", "config": {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
-        let names: Vec<String> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
+        let names: Vec<String> = (0..layers.len())
+            .map(|n| format!("{n}/layer.tar"))
+            .collect();
         let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": null, "Layers": names}]);
         let mut tar = tar::Builder::new(Vec::new());
         let mut add = |name: &str, bytes: &[u8]| {
@@ -255,7 +283,10 @@ mod tests {
     fn a_layer_that_is_not_what_the_configuration_lists_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = saved_image(&[b"a layer of bytes"]);
-        let at = bytes.windows(16).position(|w| w == b"a layer of bytes").unwrap();
+        let at = bytes
+            .windows(16)
+            .position(|w| w == b"a layer of bytes")
+            .unwrap();
         bytes[at] ^= 1;
         let error = read(bytes.as_slice(), &HashSet::new(), folder.path()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);

@@ -13,4 +13,4 @@ mod read_back;
 mod solve;
 
 pub use backend::{DockerBackend, DockerSettings};
-pub use connection::{Connection, ConnectError, DEFAULT_HOST};
+pub use connection::{ConnectError, Connection, DEFAULT_HOST};

@@ -29,7 +29,10 @@ struct StepState {
 
 impl Progress {
     pub(crate) fn new(reporter: Arc<dyn Reporter>) -> Self {
-        Self { reporter, steps: HashMap::new() }
+        Self {
+            reporter,
+            steps: HashMap::new(),
+        }
     }
 
     /// Takes in one message of the status stream.
@@ -54,7 +57,9 @@ impl Progress {
             }
         }
         for status in status.statuses {
-            let Some(step) = self.steps.get(&status.vertex) else { continue };
+            let Some(step) = self.steps.get(&status.vertex) else {
+                continue;
+            };
             if status.total > 0 {
                 self.reporter.step(Step {
                     name: format!("{}: {}", step.name, status.id),
@@ -73,9 +78,10 @@ impl Progress {
 
     /// The step that failed: its name, and the last lines it wrote.
     pub(crate) fn failed_step(&self) -> Option<(&str, Vec<String>)> {
-        let failed = self.steps.values().find(|step| {
-            !step.error.is_empty() && !step.error.contains("context canceled")
-        })?;
+        let failed = self
+            .steps
+            .values()
+            .find(|step| !step.error.is_empty() && !step.error.contains("context canceled"))?;
         let mut tail: Vec<String> = failed.tail.iter().cloned().collect();
         if !failed.partial.is_empty() {
             tail.push(String::from_utf8_lossy(&failed.partial).into_owned());
@@ -85,7 +91,13 @@ impl Progress {
 }
 
 fn progress_of(name: &str, done: u64, finished: bool) -> Step {
-    Step { name: name.to_owned(), done, total: Some(1), unit: Unit::Items, finished }
+    Step {
+        name: name.to_owned(),
+        done,
+        total: Some(1),
+        unit: Unit::Items,
+        finished,
+    }
 }
 
 impl StepState {

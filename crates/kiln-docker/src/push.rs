@@ -35,24 +35,40 @@ pub(crate) async fn image(
     for layer in exported.layers {
         pushes.push(layer_push(layer, &base, job).await?);
     }
-    let layers: Vec<Descriptor> = pushes.iter().map(|(descriptor, _)| descriptor.clone()).collect();
+    let layers: Vec<Descriptor> = pushes
+        .iter()
+        .map(|(descriptor, _)| descriptor.clone())
+        .collect();
     let uploads = futures::stream::iter(pushes).map(|(descriptor, push)| {
         let push = push.progress(progress(Arc::clone(reporter), &descriptor));
         upload(&job.registry, &job.repository, push)
     });
-    uploads.buffer_unordered(PUSHES).try_collect::<Vec<()>>().await.map_err(|e| failure(&e))?;
+    uploads
+        .buffer_unordered(PUSHES)
+        .try_collect::<Vec<()>>()
+        .await
+        .map_err(|e| failure(&e))?;
     let config = config(exported.config, &job.labels).to_bytes();
     let descriptor = Descriptor::of(media_type::OCI_CONFIG, &config);
     let push = BlobPush::new(descriptor.clone(), config);
-    upload(&job.registry, &job.repository, push).await.map_err(|error| failure(&error))?;
+    upload(&job.registry, &job.repository, push)
+        .await
+        .map_err(|error| failure(&error))?;
     let manifest = ImageManifest::new(descriptor, layers);
     let bytes = manifest.to_bytes();
     let digest = Digest::of(&bytes);
     job.registry
-        .push_manifest(&job.repository.with_digest(digest), bytes.into(), media_type::OCI_MANIFEST)
+        .push_manifest(
+            &job.repository.with_digest(digest),
+            bytes.into(),
+            media_type::OCI_MANIFEST,
+        )
         .await
         .map_err(|error| failure(&error))?;
-    Ok(Built { digest, size_bytes: manifest.blob_size() })
+    Ok(Built {
+        digest,
+        size_bytes: manifest.blob_size(),
+    })
 }
 
 async fn upload(
@@ -69,8 +85,15 @@ fn failure(error: &RegistryError) -> Failure {
 
 /// The base's layers by diff id.
 fn base_layers(base: Option<&ResolvedImage>) -> BTreeMap<Digest, (Descriptor, Reference)> {
-    let Some(base) = base else { return BTreeMap::new() };
-    let layers = base.config.rootfs.diff_ids.iter().zip(&base.manifest.layers);
+    let Some(base) = base else {
+        return BTreeMap::new();
+    };
+    let layers = base
+        .config
+        .rootfs
+        .diff_ids
+        .iter()
+        .zip(&base.manifest.layers);
     layers
         .filter(|(_, layer)| media_type::layer_compression(&layer.media_type).is_some())
         .map(|(diff_id, layer)| (*diff_id, (layer.clone(), base.reference.clone())))
@@ -88,13 +111,16 @@ async fn layer_push(
     job: &BuildJob,
 ) -> Result<(Descriptor, BlobPush), Failure> {
     if let Some(tar) = layer.tar {
-        let (descriptor, packed) = compressed(tar).await.map_err(|error| {
-            kiln_engine::failure::of_io("kiln's work folder", &error)
-        })?;
+        let (descriptor, packed) = compressed(tar)
+            .await
+            .map_err(|error| kiln_engine::failure::of_io("kiln's work folder", &error))?;
         return Ok((descriptor.clone(), BlobPush::new(descriptor, packed)));
     }
     let Some((descriptor, from)) = base.get(&layer.diff_id) else {
-        return Err(crate::read_back::failure(&[format!("the layer {} is gone", layer.diff_id)]));
+        return Err(crate::read_back::failure(&[format!(
+            "the layer {} is gone",
+            layer.diff_id
+        )]));
     };
     // The bytes are the same by either name; one kind of manifest has one kind of names.
     let media_type = match media_type::layer_compression(&descriptor.media_type) {
@@ -122,7 +148,10 @@ async fn compressed(tar: PathBuf) -> io::Result<(Descriptor, PathBuf)> {
         let packed = tar.with_extension("tar.gz");
         let layer = compress::file(&tar, &packed)?;
         fs_err::remove_file(&tar)?;
-        Ok((Descriptor::new(media_type::OCI_LAYER_GZIP, layer.digest, layer.size), packed))
+        Ok((
+            Descriptor::new(media_type::OCI_LAYER_GZIP, layer.digest, layer.size),
+            packed,
+        ))
     });
     work.await.map_err(io::Error::other)?
 }
@@ -137,9 +166,13 @@ struct BaseBlob {
 #[async_trait]
 impl OpenBlob for BaseBlob {
     async fn open(&self, offset: u64) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
-        let stream = self.registry.blob_stream(&self.image, &self.descriptor).await;
+        let stream = self
+            .registry
+            .blob_stream(&self.image, &self.descriptor)
+            .await;
         let mut reader = stream.map_err(io::Error::other)?.into_async_read();
-        let skipped = tokio::io::copy(&mut (&mut reader).take(offset), &mut tokio::io::sink()).await?;
+        let skipped =
+            tokio::io::copy(&mut (&mut reader).take(offset), &mut tokio::io::sink()).await?;
         if skipped < offset {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -151,7 +184,10 @@ fn progress(
     reporter: Arc<dyn Reporter>,
     descriptor: &Descriptor,
 ) -> impl Fn(u64) + Send + Sync + 'static {
-    let (total, name) = (descriptor.size, format!("push {}", &descriptor.digest.to_hex()[..12]));
+    let (total, name) = (
+        descriptor.size,
+        format!("push {}", &descriptor.digest.to_hex()[..12]),
+    );
     move |done| {
         reporter.step(Step {
             name: name.clone(),
@@ -170,6 +206,10 @@ fn config(mut config: ImageConfig, labels: &BTreeMap<String, String>) -> ImageCo
         entry.created = Some(CREATED.to_owned());
     }
     config.config.labels.remove(BUILD_LABEL);
-    config.config.labels.extend(labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+    config.config.labels.extend(
+        labels
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     config
 }

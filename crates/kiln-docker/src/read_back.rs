@@ -41,15 +41,19 @@ impl Installed {
             let conda = path.strip_prefix("conda-meta/").is_some_and(|name| {
                 name.ends_with(".json") && !name.contains('/') && !name.starts_with(".wh.")
             });
-            let metadata = path.ends_with(".dist-info/METADATA") && path.contains("/site-packages/");
+            let metadata =
+                path.ends_with(".dist-info/METADATA") && path.contains("/site-packages/");
             if !entry.header().entry_type().is_file() || !(conda || metadata) {
                 continue;
             }
             let mut bytes = Vec::new();
-            (&mut entry).take(METADATA_LIMIT_BYTES).read_to_end(&mut bytes)?;
+            (&mut entry)
+                .take(METADATA_LIMIT_BYTES)
+                .read_to_end(&mut bytes)?;
             if conda {
                 if let Ok(meta) = serde_json::from_slice::<CondaMeta>(&bytes) {
-                    self.conda.insert(path.to_owned(), (meta.name, meta.version, meta.build));
+                    self.conda
+                        .insert(path.to_owned(), (meta.name, meta.version, meta.build));
                 }
             } else if let Some(found) = name_and_version(&bytes) {
                 self.distributions.insert(path.to_owned(), found);
@@ -61,7 +65,9 @@ impl Installed {
     /// OCI image specification, "Layer Filesystem Changeset", "Whiteouts".
     fn whiteout(&mut self, path: &str) {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let Some(removed) = name.strip_prefix(".wh.") else { return };
+        let Some(removed) = name.strip_prefix(".wh.") else {
+            return;
+        };
         let gone = match removed {
             ".wh..opq" => format!("{folder}/"),
             _ if folder.is_empty() => removed.to_owned(),
@@ -80,7 +86,9 @@ impl Installed {
             let found = self.conda.values().find(|(name, ..)| *name == package.name);
             match found {
                 None => differences.push(format!("the conda package {} is missing", package.name)),
-                Some((_, version, build)) if (version, build) != (&package.version, &package.build) => {
+                Some((_, version, build))
+                    if (version, build) != (&package.version, &package.build) =>
+                {
                     differences.push(format!(
                         "the conda package {} is {version} {build}, not {} {}",
                         package.name, package.version, package.build
@@ -91,18 +99,26 @@ impl Installed {
         }
         for (name, version, _) in self.conda.values() {
             if !lock.conda.iter().any(|package| package.name == *name) {
-                differences.push(format!("the conda package {name} {version} is not in the lock"));
+                differences.push(format!(
+                    "the conda package {name} {version} is not in the lock"
+                ));
             }
         }
         for wheel in &lock.pip {
-            let mut found = self.distributions.values().filter(|(name, _)| *name == wheel.name);
+            let mut found = self
+                .distributions
+                .values()
+                .filter(|(name, _)| *name == wheel.name);
             match (found.next(), found.next()) {
                 (None, _) => differences.push(format!("the wheel {} is missing", wheel.name)),
                 (Some(_), Some(_)) => {
                     differences.push(format!("{} is installed twice", wheel.name));
                 }
                 (Some((_, version)), None) if !same_version(version, &wheel.version) => {
-                    differences.push(format!("{} is {version}, not {}", wheel.name, wheel.version));
+                    differences.push(format!(
+                        "{} is {version}, not {}",
+                        wheel.name, wheel.version
+                    ));
                 }
                 _ => {}
             }
@@ -122,14 +138,22 @@ impl Installed {
 pub(crate) fn failure(differences: &[String]) -> Failure {
     Failure::new(
         FailureClass::Integrity,
-        format!("the image is not what was locked: {}", differences.join("; ")),
+        format!(
+            "the image is not what was locked: {}",
+            differences.join("; ")
+        ),
         "check what the base image or its configuration does to conda and pip, then ask again",
     )
 }
 
 /// PEP 440 normal forms are in the lock; METADATA may spell a version otherwise.
 fn same_version(found: &str, locked: &str) -> bool {
-    let plain = |text: &str| text.trim().trim_start_matches('v').to_lowercase().replace(['-', '_'], ".");
+    let plain = |text: &str| {
+        text.trim()
+            .trim_start_matches('v')
+            .to_lowercase()
+            .replace(['-', '_'], ".")
+    };
     found == locked || plain(found) == plain(locked)
 }
 
@@ -139,7 +163,11 @@ fn name_and_version(bytes: &[u8]) -> Option<(String, String)> {
     let header = |field: &str| {
         text.lines()
             .take_while(|line| !line.is_empty())
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|v| v.trim().to_owned()))
+            .find_map(|line| {
+                line.strip_prefix(field)?
+                    .strip_prefix(':')
+                    .map(|v| v.trim().to_owned())
+            })
     };
     let mut name = String::new();
     for c in header("Name")?.to_lowercase().chars() {
@@ -176,7 +204,10 @@ mod tests {
             "one",
             &[
                 ("opt/kiln/env/conda-meta/numpy-1.0-0.json", conda),
-                ("opt/kiln/env/lib/python3.11/site-packages/Foo_Bar-1.dist-info/METADATA", "Name: Foo_Bar\nVersion: 1\n\nx"),
+                (
+                    "opt/kiln/env/lib/python3.11/site-packages/Foo_Bar-1.dist-info/METADATA",
+                    "Name: Foo_Bar\nVersion: 1\n\nx",
+                ),
                 ("opt/other/conda-meta/x-1-0.json", conda),
             ],
         );
@@ -188,7 +219,10 @@ mod tests {
         let mut installed = Installed::default();
         installed.read_layer(&one, "/opt/kiln/env").unwrap();
         assert_eq!(installed.conda.len(), 1);
-        assert_eq!(installed.distributions.values().next().unwrap(), &("foo-bar".into(), "1".into()));
+        assert_eq!(
+            installed.distributions.values().next().unwrap(),
+            &("foo-bar".into(), "1".into())
+        );
         installed.read_layer(&two, "/opt/kiln/env").unwrap();
         assert!(installed.conda.is_empty());
         assert_eq!(installed.distributions.len(), 1);

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bollard::auth::DockerCredentials;
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::grpc::BuildRef;
 use bollard::grpc::build::{
     ImageBuildFrontendOptions, ImageBuildLoadInput, ImageBuildPlatform, SecretSource,
 };
 use bollard::grpc::driver::Build as _;
-use bollard::grpc::error::GrpcError;
 use bollard::grpc::driver::moby::Moby;
+use bollard::grpc::error::GrpcError;
 use bollard_buildkit_proto::moby::buildkit::v1::StatusRequest;
 use bytes::Bytes;
 use kiln_api::{Failure, FailureClass};
@@ -52,19 +52,32 @@ pub(crate) async fn run(
     reporter: Arc<dyn Reporter>,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let (client, _) = connection.open().await.map_err(|error| connect_failure(&error))?;
-    let mut control = connection.control().await.map_err(|error| connect_failure(&error))?;
+    let (client, _) = connection
+        .open()
+        .await
+        .map_err(|error| connect_failure(&error))?;
+    let mut control = connection
+        .control()
+        .await
+        .map_err(|error| connect_failure(&error))?;
     let reference = BuildRef::random();
     let progress = Arc::new(Mutex::new(Progress::new(reporter)));
     let follow = {
         let progress = Arc::clone(&progress);
-        let request = StatusRequest { r#ref: reference.as_ref().to_owned() };
+        let request = StatusRequest {
+            r#ref: reference.as_ref().to_owned(),
+        };
         async move {
             // Without progress the build goes on all the same.
-            let Ok(status) = control.status(request).await else { return };
+            let Ok(status) = control.status(request).await else {
+                return;
+            };
             let mut status = status.into_inner();
             while let Ok(Some(message)) = status.message().await {
-                progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(message);
+                progress
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .take(message);
             }
         }
     };
@@ -123,7 +136,9 @@ pub(crate) async fn run(
             "see kiln's own log, and tell the maintainers",
         )),
         Ended::Built(Some(Err(error))) => {
-            let progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let progress = progress
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let (step, tail) = progress
                 .failed_step()
                 .map_or((None, Vec::new()), |(step, tail)| (Some(step), tail));

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use kiln_api::Failure;
 use kiln_oci::Reference;
 use kiln_registry::{
-    Chain, CredentialError, CredentialSource, Credentials as Login, RegistryClient, StaticCredentials,
+    Chain, CredentialError, CredentialSource, Credentials as Login, RegistryClient,
+    StaticCredentials,
 };
 use kiln_resolve::{Credential, Credentials};
 use kiln_spec::{CredentialTarget, InlineCredential};
@@ -55,11 +56,15 @@ impl Inner {
                 logins = logins.with(host, Login::basic(user, credential.secret.expose()));
             }
         }
-        let logins: Arc<dyn CredentialSource> =
-            Arc::new(Chain::new(vec![Arc::new(logins), Arc::clone(&self.operator_logins)]));
+        let logins: Arc<dyn CredentialSource> = Arc::new(Chain::new(vec![
+            Arc::new(logins),
+            Arc::clone(&self.operator_logins),
+        ]));
         let access = Arc::new(Access {
             registry: (self.connect_registry)(Arc::clone(&logins)),
-            credentials: Credentials::new(stored.iter().filter_map(Credential::of_inline).collect()),
+            credentials: Credentials::new(
+                stored.iter().filter_map(Credential::of_inline).collect(),
+            ),
             redactor: Redactor::new(stored.iter().map(|credential| credential.secret.expose())),
             logins,
         });
@@ -74,7 +79,10 @@ impl Inner {
         credentials: &[InlineCredential],
     ) -> Result<(), StoreError> {
         for credential in credentials {
-            self.store.records().put_inline_credential(scope, credential).await?;
+            self.store
+                .records()
+                .put_inline_credential(scope, credential)
+                .await?;
         }
         if !credentials.is_empty() {
             self.accesses.remove(scope);
@@ -94,7 +102,9 @@ impl Access {
         &self,
         image: Option<&Reference>,
     ) -> Vec<(String, String, PullSecret)> {
-        let Some(image) = image else { return Vec::new() };
+        let Some(image) = image else {
+            return Vec::new();
+        };
         match self.logins.credentials(image.registry()).await {
             Ok(Some(Login::Basic { username, password })) => {
                 let host = image.registry().to_owned();

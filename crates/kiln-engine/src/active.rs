@@ -25,12 +25,18 @@ pub struct Ticket {
 impl Ticket {
     /// An answer that is final.
     pub(crate) fn known(status: BuildStatus) -> Self {
-        Self { status, updates: None }
+        Self {
+            status,
+            updates: None,
+        }
     }
 
     /// A build that goes on; `joined` and the warnings are this caller's own.
     pub(crate) fn running(status: BuildStatus, updates: watch::Receiver<BuildStatus>) -> Self {
-        Self { status, updates: Some(updates) }
+        Self {
+            status,
+            updates: Some(updates),
+        }
     }
 
     /// The status at the time of the answer.

@@ -22,12 +22,15 @@ impl ArchiveStore for StoredArchives {
     }
 
     async fn put(&self, digest: &Digest, bytes: ArchiveStream) -> Result<(), PutError> {
-        self.0.put(digest, bytes).await.map_err(|error| match error {
-            PutBlobError::Source(source) => PutError::Stream(source),
-            PutBlobError::Digest { actual, .. } => PutError::Digest { actual },
-            PutBlobError::Store(StoreError::File { source, .. }) => PutError::Disk(source),
-            other => PutError::Disk(std::io::Error::other(other)),
-        })
+        self.0
+            .put(digest, bytes)
+            .await
+            .map_err(|error| match error {
+                PutBlobError::Source(source) => PutError::Stream(source),
+                PutBlobError::Digest { actual, .. } => PutError::Digest { actual },
+                PutBlobError::Store(StoreError::File { source, .. }) => PutError::Disk(source),
+                other => PutError::Disk(std::io::Error::other(other)),
+            })
     }
 }
 

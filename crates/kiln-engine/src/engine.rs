@@ -18,10 +18,10 @@ use crate::access::{Access, ConnectRegistry};
 use crate::active::{ActiveBuild, Ticket};
 use crate::backend::Backend;
 use crate::error::EngineError;
+use crate::log::Logs;
 use crate::lookup::Hit;
 use crate::settings::EngineSettings;
 use crate::submission::Submission;
-use crate::log::Logs;
 
 /// One definition in one workspace.
 pub(crate) type Key = (Scope, SpecHash);
@@ -120,7 +120,9 @@ impl Engine {
             self.look_and_start(&key, &destination, submission).await
         };
         drop(gate);
-        engine.gates.remove_if(&key, |_, gate| Arc::strong_count(gate) == 1);
+        engine
+            .gates
+            .remove_if(&key, |_, gate| Arc::strong_count(gate) == 1);
         ticket
     }
 
@@ -171,8 +173,13 @@ impl Engine {
 
     /// Where a build is: its workspace and its status.
     pub async fn status(&self, id: &str) -> Result<Option<(String, BuildStatus)>, EngineError> {
-        let Some(build) = self.inner.store.records().build(id).await? else { return Ok(None) };
-        Ok(Some((build.scope.to_string(), self.inner.status_of_row(&build))))
+        let Some(build) = self.inner.store.records().build(id).await? else {
+            return Ok(None);
+        };
+        Ok(Some((
+            build.scope.to_string(),
+            self.inner.status_of_row(&build),
+        )))
     }
 
     /// A page of a workspace's builds, newest first.
@@ -182,21 +189,45 @@ impl Engine {
         limit: u32,
         before: Option<&str>,
     ) -> Result<BuildList, EngineError> {
-        let scope: Scope = workspace
-            .parse()
-            .map_err(|_| EngineError::NotFound { what: format!("workspace `{workspace}`") })?;
-        let rows = self.inner.store.records().list_builds(&scope, limit, before).await?;
+        let scope: Scope = workspace.parse().map_err(|_| EngineError::NotFound {
+            what: format!("workspace `{workspace}`"),
+        })?;
+        let rows = self
+            .inner
+            .store
+            .records()
+            .list_builds(&scope, limit, before)
+            .await?;
         let next = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.clone()));
-        let value = rows.iter().map(|row| self.inner.status_of_row(row)).collect();
-        Ok(BuildList { value, next: next.flatten() })
+        let value = rows
+            .iter()
+            .map(|row| self.inner.status_of_row(row))
+            .collect();
+        Ok(BuildList {
+            value,
+            next: next.flatten(),
+        })
     }
 
     /// Stops a build and waits until it is over.
     pub async fn cancel(&self, id: &str) -> Result<BuildStatus, EngineError> {
-        let missing = || EngineError::NotFound { what: format!("build `{id}`") };
-        let build = self.inner.store.records().build(id).await?.ok_or_else(missing)?;
-        let active = self.inner.active.get(&(build.scope.clone(), build.spec_hash));
-        let active = active.filter(|entry| entry.0 == id).map(|entry| Arc::clone(&entry.1));
+        let missing = || EngineError::NotFound {
+            what: format!("build `{id}`"),
+        };
+        let build = self
+            .inner
+            .store
+            .records()
+            .build(id)
+            .await?
+            .ok_or_else(missing)?;
+        let active = self
+            .inner
+            .active
+            .get(&(build.scope.clone(), build.spec_hash));
+        let active = active
+            .filter(|entry| entry.0 == id)
+            .map(|entry| Arc::clone(&entry.1));
         if let Some(active) = active {
             let mut updates = active.status.subscribe();
             active.cancel.cancel();
@@ -220,7 +251,11 @@ impl Engine {
             platform: "linux/amd64".into(),
             base_cpu: inner.default_bases.0.clone(),
             base_gpu: inner.default_bases.1.clone(),
-            backends: inner.backends.iter().map(|backend| backend.name().to_owned()).collect(),
+            backends: inner
+                .backends
+                .iter()
+                .map(|backend| backend.name().to_owned())
+                .collect(),
         }
     }
 
@@ -233,7 +268,10 @@ impl Engine {
     /// start, which goes on with it.
     pub async fn shutdown(&self, grace: Duration) {
         self.inner.tasks.close();
-        if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
             self.inner.stop.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(10), self.inner.tasks.wait()).await;
         }
@@ -244,7 +282,11 @@ impl Engine {
 impl Inner {
     /// Where a submission's image goes: `HOST[/PREFIX]`.
     fn destination(&self, submission: &Submission) -> Result<String, EngineError> {
-        let registry = submission.options.registry.as_ref().or(self.settings.registry.as_ref());
+        let registry = submission
+            .options
+            .registry
+            .as_ref()
+            .or(self.settings.registry.as_ref());
         registry.cloned().ok_or_else(|| EngineError::Invalid {
             message: "no registry is configured for images".into(),
             remedy: "give --registry HOST[/PREFIX], or set `registry` in the configuration".into(),
@@ -267,8 +309,10 @@ impl Inner {
     /// Makes a build the active one of its definition.
     pub(crate) fn activate(&self, key: &Key, id: &str, status: BuildStatus) -> Arc<ActiveBuild> {
         let cancel = self.stop.child_token();
-        let active =
-            Arc::new(ActiveBuild { status: tokio::sync::watch::Sender::new(status), cancel });
+        let active = Arc::new(ActiveBuild {
+            status: tokio::sync::watch::Sender::new(status),
+            cancel,
+        });
         match self.active.entry(key.clone()) {
             Entry::Occupied(mut entry) => {
                 entry.insert((id.to_owned(), Arc::clone(&active)));

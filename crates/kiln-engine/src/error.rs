@@ -134,7 +134,10 @@ pub fn of_registry(error: &RegistryError) -> Failure {
         ErrorKind::Disk => FailureClass::Disk,
         _ => FailureClass::Registry,
     };
-    Failure { retryable: error.is_retryable(), ..Failure::new(class, chain(error), error.remedy()) }
+    Failure {
+        retryable: error.is_retryable(),
+        ..Failure::new(class, chain(error), error.remedy())
+    }
 }
 
 /// A resolver's error as a failure.

@@ -50,14 +50,20 @@ struct State {
 impl Logs {
     /// Keeps logs in this folder, which exists.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), live: DashMap::new() }
+        Self {
+            folder: folder.into(),
+            live: DashMap::new(),
+        }
     }
 
     /// Opens a build's log for writing; one that exists already goes on after its last event.
     pub fn create(&self, build_id: &str, redactor: Redactor) -> std::io::Result<Arc<BuildLog>> {
         let path = self.path(build_id);
         let (sequence, written_bytes) = last_sequence(&path)?;
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)?;
         let state = State {
             file,
             sequence,
@@ -91,7 +97,12 @@ impl Logs {
         // Subscribe before the file is opened: an event in between is then seen twice, not never.
         let changed = self.live.get(build_id).map(|log| log.changed.subscribe());
         let file = fs::tokio::File::open(self.path(build_id)).await?;
-        let reader = Reader { lines: BufReader::new(file), changed, after, partial: Vec::new() };
+        let reader = Reader {
+            lines: BufReader::new(file),
+            changed,
+            after,
+            partial: Vec::new(),
+        };
         Ok(futures::stream::unfold(reader, |mut reader| async move {
             reader.next().await.map(|event| (event, reader))
         }))
@@ -99,7 +110,10 @@ impl Logs {
 
     fn path(&self, build_id: &str) -> PathBuf {
         // Build ids are kiln's own UUIDs, but a path is never made from an unchecked text.
-        let safe: String = build_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let safe: String = build_id
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
         self.folder.join(format!("{safe}.jsonl"))
     }
 }
@@ -113,9 +127,14 @@ fn last_sequence(path: &Path) -> std::io::Result<(u64, u64)> {
     };
     let whole = memchr_last_line_end(&bytes);
     if whole < bytes.len() {
-        fs::OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(whole as u64)?;
     }
-    let last = bytes[..whole].split(|b| *b == b'\n').rfind(|line| !line.is_empty());
+    let last = bytes[..whole]
+        .split(|b| *b == b'\n')
+        .rfind(|line| !line.is_empty());
     let sequence = last
         .and_then(|line| serde_json::from_slice::<LogEvent>(line).ok())
         .map_or(0, |event| event.id);
@@ -123,7 +142,10 @@ fn last_sequence(path: &Path) -> std::io::Result<(u64, u64)> {
 }
 
 fn memchr_last_line_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
+    bytes
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |at| at + 1)
 }
 
 struct Reader {
@@ -168,7 +190,9 @@ impl BuildLog {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held leaves a log that is still append-only.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn append(&self, kind: LogKind, step: &str, text: &str, progress: Option<&Step>) {
@@ -232,7 +256,8 @@ fn write(state: &mut State, event: &LogEvent) {
 
 fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
-    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+    now.format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_default()
 }
 
 fn unit_name(unit: Unit) -> &'static str {
@@ -300,7 +325,13 @@ mod tests {
         log.note("5");
         second.close("b-2");
         drop(log);
-        let ids: Vec<u64> = second.read("b-2", 3).await.unwrap().map(|e| e.id).collect().await;
+        let ids: Vec<u64> = second
+            .read("b-2", 3)
+            .await
+            .unwrap()
+            .map(|e| e.id)
+            .collect()
+            .await;
         assert_eq!(ids, [4, 5, 6]);
     }
 
@@ -318,7 +349,11 @@ mod tests {
         drop(log);
         let events: Vec<LogEvent> = logs.read("b-3", 0).await.unwrap().collect().await;
         assert_eq!(events.last().unwrap().text, "the error");
-        assert!(events.iter().any(|event| event.text.contains("lines left out")));
+        assert!(
+            events
+                .iter()
+                .any(|event| event.text.contains("lines left out"))
+        );
         assert!(events.len() < 2800, "{}", events.len());
     }
 }

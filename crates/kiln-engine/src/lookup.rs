@@ -66,7 +66,9 @@ impl Inner {
         if hit.repository != repository(destination, &key.1) {
             return None;
         }
-        let due = hit.verified.is_none_or(|at| at.elapsed() >= self.settings.verify_after);
+        let due = hit
+            .verified
+            .is_none_or(|at| at.elapsed() >= self.settings.verify_after);
         match (due, self.settings.verify) {
             (false, _) => Some(hit),
             (true, Verify::First) => None,
@@ -113,10 +115,13 @@ impl Inner {
 
     /// Whether the registry says that the image is not there; anything but a 404 is no such answer.
     async fn is_gone(&self, key: &Key, hit: &Hit) -> bool {
-        let Ok(reference) = format!("{}@{}", hit.repository, hit.digest).parse::<Reference>() else {
+        let Ok(reference) = format!("{}@{}", hit.repository, hit.digest).parse::<Reference>()
+        else {
             return false;
         };
-        let Ok(access) = self.access(&key.0).await else { return false };
+        let Ok(access) = self.access(&key.0).await else {
+            return false;
+        };
         match access.registry.probe(&reference).await {
             Probe::Present { .. } => false,
             Probe::Absent => true,
@@ -132,9 +137,13 @@ impl Inner {
             image = %hit.repository, digest = %hit.digest,
             "the registry has lost an image: the next request builds it anew from its lock"
         );
-        self.hits.remove_if(key, |_, known| known.digest == hit.digest);
-        if let Err(error) =
-            self.store.records().mark_image_lost(&key.0, &key.1, hit.generation).await
+        self.hits
+            .remove_if(key, |_, known| known.digest == hit.digest);
+        if let Err(error) = self
+            .store
+            .records()
+            .mark_image_lost(&key.0, &key.1, hit.generation)
+            .await
         {
             tracing::error!(%error, "a lost image could not be recorded");
         }
@@ -163,7 +172,12 @@ impl Inner {
         let Ok(latest) = format!("{repository}:latest").parse::<Reference>() else {
             return Ok(None);
         };
-        let platform: Platform = submission.parsed.definition.platform.parse().unwrap_or_default();
+        let platform: Platform = submission
+            .parsed
+            .definition
+            .platform
+            .parse()
+            .unwrap_or_default();
         let access = self.access(&key.0).await?;
         let image = match access.registry.probe(&latest).await {
             Probe::Present { .. } => access.registry.resolve_platform(&latest, &platform).await,
@@ -183,18 +197,31 @@ impl Inner {
         if label("io.kiln.spec-hash") != key.1.to_hex() {
             return Ok(None);
         }
-        let generation = generation_tag(&access, &latest, image.manifest_digest).await.unwrap_or(1);
+        let generation = generation_tag(&access, &latest, image.manifest_digest)
+            .await
+            .unwrap_or(1);
         let backend = label("io.kiln.backend");
         let found = FoundImage {
             repository: repository.to_owned(),
             digest: image.manifest_digest,
             generation,
-            backend: if backend.is_empty() { "docker".into() } else { backend },
+            backend: if backend.is_empty() {
+                "docker".into()
+            } else {
+                backend
+            },
             size_bytes: image.manifest.blob_size(),
         };
         let canonical = submission.parsed.definition.canonical_json();
-        let row = self.store.records().adopt_image(&key.0, &key.1, &canonical, &found).await?;
-        let hit = Hit { verified: Some(Instant::now()), ..Hit::of(&row) };
+        let row = self
+            .store
+            .records()
+            .adopt_image(&key.0, &key.1, &canonical, &found)
+            .await?;
+        let hit = Hit {
+            verified: Some(Instant::now()),
+            ..Hit::of(&row)
+        };
         self.hits.insert(key.clone(), hit.clone());
         Ok(Some(hit))
     }
@@ -210,10 +237,17 @@ impl Inner {
             return Ok(None);
         }
         let settings = &self.settings.resolver_key;
-        let Some(row) = self.store.records().remembered_failure(&key.0, &key.1, settings).await? else {
+        let Some(row) = self
+            .store
+            .records()
+            .remembered_failure(&key.0, &key.1, settings)
+            .await?
+        else {
             return Ok(None);
         };
-        let Ok(failure) = serde_json::from_str::<Failure>(&row.failure_json) else { return Ok(None) };
+        let Ok(failure) = serde_json::from_str::<Failure>(&row.failure_json) else {
+            return Ok(None);
+        };
         let mut status = status_of(submission, BuildState::Failed);
         failed(&mut status, failure);
         status.build_id = row.build_id;
@@ -225,7 +259,10 @@ impl Inner {
 /// The highest numeric tag that points at the digest.
 async fn generation_tag(access: &Access, latest: &Reference, digest: Digest) -> Option<u64> {
     let tags = access.registry.list_tags(latest).await.ok()?;
-    let mut numbers: Vec<u64> = tags.iter().filter_map(|tag| tag.as_str().parse().ok()).collect();
+    let mut numbers: Vec<u64> = tags
+        .iter()
+        .filter_map(|tag| tag.as_str().parse().ok())
+        .collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     for number in numbers {
         let tag: Tag = number.to_string().parse().ok()?;

@@ -29,7 +29,11 @@ impl Engine {
         for backend in &inner.backends {
             // An engine that is down now has nothing running; it is swept at the next start.
             if let Err(failure) = backend.sweep().await {
-                tracing::warn!(backend = backend.name(), "leftovers were not swept: {}", failure.message);
+                tracing::warn!(
+                    backend = backend.name(),
+                    "leftovers were not swept: {}",
+                    failure.message
+                );
             }
         }
         for (row, canonical) in unfinished {
@@ -43,7 +47,9 @@ impl Engine {
 
     async fn resume(&self, row: BuildRow, canonical: &str) -> Result<(), EngineError> {
         let inner = &self.inner;
-        let Some(row) = inner.store.records().take_over(&row.id).await? else { return Ok(()) };
+        let Some(row) = inner.store.records().take_over(&row.id).await? else {
+            return Ok(());
+        };
         let Ok(definition) = Definition::from_canonical_json(canonical) else {
             tracing::error!(build.id = %row.id, "a build's definition is not readable");
             return Ok(inner.abandon(&row).await?);
@@ -53,12 +59,20 @@ impl Engine {
             "assemble" => BackendChoice::Assemble,
             _ => BackendChoice::Auto,
         };
-        let backend = self.choose(choice).or_else(|_| self.choose(BackendChoice::Auto))?;
+        let backend = self
+            .choose(choice)
+            .or_else(|_| self.choose(BackendChoice::Auto))?;
         tracing::info!(build.id = %row.id, "a build goes on after a restart");
         let key = (row.scope.clone(), row.spec_hash);
-        let status = BuildStatus { state: BuildState::Queued, ..inner.status_of_row(&row) };
+        let status = BuildStatus {
+            state: BuildState::Queued,
+            ..inner.status_of_row(&row)
+        };
         let access = inner.access(&row.scope).await?;
-        let options = Options { refresh: row.refresh, ..Options::default() };
+        let options = Options {
+            refresh: row.refresh,
+            ..Options::default()
+        };
         self.spawn(key, row, definition, backend, options, access, status)?;
         Ok(())
     }
@@ -66,7 +80,9 @@ impl Engine {
 
 impl Inner {
     async fn abandon(&self, row: &BuildRow) -> Result<(), kiln_store::StoreError> {
-        let Some(row) = self.store.records().take_over(&row.id).await? else { return Ok(()) };
+        let Some(row) = self.store.records().take_over(&row.id).await? else {
+            return Ok(());
+        };
         let failure = Failure::new(
             FailureClass::Cancelled,
             "the process that built it ended",
@@ -74,7 +90,10 @@ impl Inner {
         );
         let json = serde_json::to_string(&failure).expect("a failure is plain data");
         let state = BuildState::Cancelled.as_str();
-        self.store.records().finish_failed(&row.id, row.fence, state, &json, None).await?;
+        self.store
+            .records()
+            .finish_failed(&row.id, row.fence, state, &json, None)
+            .await?;
         Ok(())
     }
 
@@ -95,14 +114,19 @@ impl Inner {
         let state = live.map_or(state, |entry| entry.1.status.borrow().state);
         BuildStatus {
             name: row.spec_hash.image_name(),
-            image: row.digest.map(|digest| format!("{}@{digest}", row.repository)),
+            image: row
+                .digest
+                .map(|digest| format!("{}@{digest}", row.repository)),
             spec_hash: row.spec_hash.to_hex(),
             build_id: Some(row.id.clone()),
             state,
             generation: row.generation,
             cached: false,
             joined: false,
-            error: row.failure_json.as_deref().and_then(|json| serde_json::from_str(json).ok()),
+            error: row
+                .failure_json
+                .as_deref()
+                .and_then(|json| serde_json::from_str(json).ok()),
             warnings: Vec::new(),
             backend: Some(row.backend.clone()),
         }

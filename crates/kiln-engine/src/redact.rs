@@ -16,13 +16,22 @@ impl std::fmt::Debug for Redactor {
 const SHORTEST_SECRET_BYTES: usize = 4;
 
 /// Query parameters of signed addresses whose values are secrets.
-const SECRET_PARAMETERS: [&str; 5] = ["sig=", "X-Amz-Signature=", "X-Goog-Signature=", "token=", "access_token="];
+const SECRET_PARAMETERS: [&str; 5] = [
+    "sig=",
+    "X-Amz-Signature=",
+    "X-Goog-Signature=",
+    "token=",
+    "access_token=",
+];
 
 impl Redactor {
     /// Knows these secrets, also in their percent-encoded and base64 forms.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut needles = Vec::new();
-        for secret in secrets.into_iter().filter(|s| s.len() >= SHORTEST_SECRET_BYTES) {
+        for secret in secrets
+            .into_iter()
+            .filter(|s| s.len() >= SHORTEST_SECRET_BYTES)
+        {
             needles.push(secret.to_owned());
             needles.push(percent_encoded(secret));
             needles.push(base64(secret.as_bytes()));
@@ -40,7 +49,11 @@ impl Redactor {
                 clean = clean.replace(needle.as_str(), "***");
             }
         }
-        if clean.contains("://") { without_address_secrets(&clean) } else { clean }
+        if clean.contains("://") {
+            without_address_secrets(&clean)
+        } else {
+            clean
+        }
     }
 }
 
@@ -62,9 +75,12 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::new();
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |acc, b| acc << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0u32, |acc, b| acc << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
         for position in 0..=chunk.len() {
-            encoded.push(char::from(ALPHABET[(group >> (18 - 6 * position) & 63) as usize]));
+            encoded.push(char::from(
+                ALPHABET[(group >> (18 - 6 * position) & 63) as usize],
+            ));
         }
     }
     encoded
@@ -77,7 +93,12 @@ fn without_escapes(text: &str) -> String {
     while let Some(c) = chars.next() {
         if c == '\u{1b}' {
             match chars.next() {
-                Some('[') => while chars.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {},
+                Some('[') => {
+                    while chars
+                        .next()
+                        .is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c))
+                    {}
+                }
                 Some(']') => while chars.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {},
                 _ => {}
             }
@@ -95,7 +116,9 @@ fn without_address_secrets(text: &str) -> String {
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + 3);
         clean.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "\"'<>".contains(c)).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_whitespace() || "\"'<>".contains(c))
+            .unwrap_or(after.len());
         clean.push_str(&mask_address(&after[..end]));
         rest = &after[end..];
     }
@@ -111,7 +134,9 @@ fn mask_address(address: &str) -> String {
         None => authority.to_owned(),
     };
     let mut tail = tail.to_owned();
-    if let Some(token) = tail.strip_prefix("/t/").map(|t| t.split('/').next().unwrap_or(t).to_owned())
+    if let Some(token) = tail
+        .strip_prefix("/t/")
+        .map(|t| t.split('/').next().unwrap_or(t).to_owned())
         && !token.is_empty()
     {
         tail = tail.replacen(&token, "***", 1);
@@ -133,10 +158,17 @@ mod tests {
     #[test]
     fn a_known_secret_disappears_in_all_its_forms() {
         let redactor = Redactor::new(["s3cr/t pass"]);
-        for text in ["a s3cr/t pass b", "a s3cr%2Ft%20pass b", "Basic czNjci90IHBhc3M="] {
+        for text in [
+            "a s3cr/t pass b",
+            "a s3cr%2Ft%20pass b",
+            "Basic czNjci90IHBhc3M=",
+        ] {
             let clean = redactor.clean(text);
             assert!(clean.contains("***"), "{clean}");
-            assert!(!clean.contains("s3cr") && !clean.contains("czNjci90IHBhc3M"), "{clean}");
+            assert!(
+                !clean.contains("s3cr") && !clean.contains("czNjci90IHBhc3M"),
+                "{clean}"
+            );
         }
     }
 
@@ -147,12 +179,18 @@ mod tests {
             redactor.clean("GET https://me:pw@example.org/t/tk-1/ch?sv=1&sig=abc&x=2 done"),
             "GET https://***@example.org/t/tk-1/ch?sv=1&sig=***&x=2 done".replace("tk-1", "***")
         );
-        assert_eq!(redactor.clean("see https://example.org/a@b"), "see https://example.org/a@b");
+        assert_eq!(
+            redactor.clean("see https://example.org/a@b"),
+            "see https://example.org/a@b"
+        );
     }
 
     #[test]
     fn terminal_escapes_and_control_characters_are_dropped() {
         let redactor = Redactor::default();
-        assert_eq!(redactor.clean("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}x\r\ty"), "red x\ty");
+        assert_eq!(
+            redactor.clean("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}x\r\ty"),
+            "red x\ty"
+        );
     }
 }

@@ -40,18 +40,27 @@ impl Engine {
         let quiet = Quiet;
         let definition = &submission.parsed.definition;
         let refresh = submission.options.refresh;
-        let resolved =
-            inner.resolve(&key, definition, None, refresh, &access, &quiet, &cancel).await?;
+        let resolved = inner
+            .resolve(&key, definition, None, refresh, &access, &quiet, &cancel)
+            .await?;
         if fetch {
-            inner.fetch(&resolved.lock, &access, &quiet, &cancel).await?;
+            inner
+                .fetch(&resolved.lock, &access, &quiet, &cancel)
+                .await?;
         }
-        Ok(Locked { resolved, archives: Arc::new(StoredArchives(inner.store.blobs().clone())) })
+        Ok(Locked {
+            resolved,
+            archives: Arc::new(StoredArchives(inner.store.blobs().clone())),
+        })
     }
 }
 
 impl Inner {
     /// The stored lock of a definition, or a new one; committed when this returns.
-    #[expect(clippy::too_many_arguments, reason = "what a resolution needs, from two callers")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a resolution needs, from two callers"
+    )]
     pub(crate) async fn resolve(
         &self,
         key: &Key,
@@ -62,7 +71,11 @@ impl Inner {
         reporter: &dyn Reporter,
         cancel: &CancellationToken,
     ) -> Result<Resolved, Failure> {
-        let stored = if refresh { None } else { self.stored_lock(key).await? };
+        let stored = if refresh {
+            None
+        } else {
+            self.stored_lock(key).await?
+        };
         let request = ResolveRequest {
             definition: definition.clone(),
             scope: key.0.to_string(),
@@ -71,7 +84,10 @@ impl Inner {
             settings: self.settings.resolver.clone(),
         };
         let limit = self.settings.resolve_timeout;
-        let progress = ResolveProgress { reporter, last: Mutex::new(None) };
+        let progress = ResolveProgress {
+            reporter,
+            last: Mutex::new(None),
+        };
         let resolving = async {
             match stored {
                 Some(lock) => self.resolver.reuse(&request, lock).await,
@@ -89,7 +105,14 @@ impl Inner {
         let (hash, json) = (resolved.lock.hash().to_hex(), resolved.lock.to_json());
         self.store
             .records()
-            .put_lock(&key.0, &key.1, &definition.canonical_json(), build_id, &hash, &json)
+            .put_lock(
+                &key.0,
+                &key.1,
+                &definition.canonical_json(),
+                build_id,
+                &hash,
+                &json,
+            )
             .await
             .map_err(|error| of_store(&error))?;
         Ok(resolved)
@@ -125,7 +148,9 @@ async fn within<T>(
     what: &str,
     work: impl Future<Output = T>,
 ) -> Result<T, Failure> {
-    tokio::time::timeout(limit, work).await.map_err(|_| timed_out(what, limit))
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| timed_out(what, limit))
 }
 
 fn fetch_step(progress: FetchProgress) -> Step {
@@ -155,7 +180,10 @@ impl Progress for ResolveProgress<'_> {
                 "reading the conda packages that bring python distributions"
             }
         };
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last != Some(text) {
             *last = Some(text);
             self.reporter.line("resolve", text);

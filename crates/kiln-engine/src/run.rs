@@ -59,7 +59,9 @@ impl Engine {
     ) -> Result<Ticket, EngineError> {
         let inner = &self.inner;
         let records = inner.store.records();
-        inner.keep_credentials(&key.0, &submission.parsed.credentials).await?;
+        inner
+            .keep_credentials(&key.0, &submission.parsed.credentials)
+            .await?;
         let access = inner.access(&key.0).await?;
         let repository = repository(destination, &key.1);
         let new = NewBuild {
@@ -85,13 +87,23 @@ impl Engine {
             return Ok(Ticket::known(status));
         }
         let definition = submission.parsed.definition.clone();
-        let updates =
-            self.spawn(key.clone(), row, definition, backend, submission.options, access, status.clone())?;
+        let updates = self.spawn(
+            key.clone(),
+            row,
+            definition,
+            backend,
+            submission.options,
+            access,
+            status.clone(),
+        )?;
         Ok(Ticket::running(status, updates))
     }
 
     /// Starts the task of a build whose row is there.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one `Run`, gathered here alone")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one `Run`, gathered here alone"
+    )]
     pub(crate) fn spawn(
         &self,
         key: Key,
@@ -107,7 +119,18 @@ impl Engine {
         let active = inner.activate(&key, &build.id, status);
         let repository = build.repository.clone();
         let updates = active.status.subscribe();
-        let run = Run { inner, key, build, definition, repository, backend, options, access, active, log };
+        let run = Run {
+            inner,
+            key,
+            build,
+            definition,
+            repository,
+            backend,
+            options,
+            access,
+            active,
+            log,
+        };
         let tasks = self.inner.tasks.clone();
         tasks.spawn(run.to_end());
         Ok(updates)
@@ -137,9 +160,12 @@ impl Run {
         remove(work_dir).await;
         if self.inner.stop.is_cancelled() && outcome.is_err() {
             // The process ends, not the build: the next start goes on with it.
-            self.log.note("kiln stops; the build goes on when it is back");
+            self.log
+                .note("kiln stops; the build goes on when it is back");
             self.inner.logs.close(&self.build.id);
-            self.inner.active.remove_if(&self.key, |_, (id, _)| *id == self.build.id);
+            self.inner
+                .active
+                .remove_if(&self.key, |_, (id, _)| *id == self.build.id);
             return;
         }
         let status = match outcome {
@@ -147,7 +173,9 @@ impl Run {
             Err(failure) => self.failed(failure).await,
         };
         self.inner.logs.close(&self.build.id);
-        self.inner.active.remove_if(&self.key, |_, (id, _)| *id == self.build.id);
+        self.inner
+            .active
+            .remove_if(&self.key, |_, (id, _)| *id == self.build.id);
         self.active.status.send_replace(status);
     }
 
@@ -159,8 +187,15 @@ impl Run {
         self.backend.check().await?;
         let reporter: &dyn Reporter = self.log.as_ref();
         let (id, refresh) = (Some(self.build.id.as_str()), self.options.refresh);
-        let resolving =
-            self.inner.resolve(&self.key, &self.definition, id, refresh, &self.access, reporter, cancel);
+        let resolving = self.inner.resolve(
+            &self.key,
+            &self.definition,
+            id,
+            refresh,
+            &self.access,
+            reporter,
+            cancel,
+        );
         let resolved = stoppable(resolving, cancel).await?;
         let lock_hash = resolved.lock.hash();
         let image_key = ImageKey::of(
@@ -175,7 +210,9 @@ impl Run {
         if let Some(ready) = self.existing(&resolved.lock, image_key).await? {
             return Ok(ready);
         }
-        self.inner.fetch(&resolved.lock, &self.access, reporter, cancel).await?;
+        self.inner
+            .fetch(&resolved.lock, &self.access, reporter, cancel)
+            .await?;
         let archives = Arc::new(StoredArchives(self.inner.store.blobs().clone()));
         self.enter(BuildState::Building).await?;
         let built = self.build(&resolved, archives, cancel, work_dir).await?;
@@ -192,9 +229,19 @@ impl Run {
     /// The image of an equal key, when the registry still has it.
     async fn existing(&self, lock: &Lock, key: ImageKey) -> Result<Option<Ready>, Failure> {
         let records = self.inner.store.records();
-        let row = records.image_by_key(&self.key.0, &key.to_hex()).await.map_err(|e| of_store(&e))?;
-        let Some(row) = row.filter(|row| row.repository == self.repository) else { return Ok(None) };
-        match self.access.registry.probe(&self.reference(row.digest)?).await {
+        let row = records
+            .image_by_key(&self.key.0, &key.to_hex())
+            .await
+            .map_err(|e| of_store(&e))?;
+        let Some(row) = row.filter(|row| row.repository == self.repository) else {
+            return Ok(None);
+        };
+        match self
+            .access
+            .registry
+            .probe(&self.reference(row.digest)?)
+            .await
+        {
             Probe::Present { .. } => {
                 self.log.note("an equal image exists already");
                 Ok(Some(Ready {
@@ -252,7 +299,10 @@ impl Run {
             Probe::Present { digest: found, .. } if found == digest => Ok(()),
             Probe::Present { .. } | Probe::Absent => Err(Failure::new(
                 FailureClass::Registry,
-                format!("{} took the image {digest} but does not have it", self.repository),
+                format!(
+                    "{} took the image {digest} but does not have it",
+                    self.repository
+                ),
                 "check the registry's storage, then ask again",
             )),
             Probe::Unknown(error) => Err(of_registry(&error)),
@@ -262,7 +312,9 @@ impl Run {
     async fn enter(&self, state: BuildState) -> Result<(), Failure> {
         self.log.phase(state);
         let records = self.inner.store.records();
-        let moved = records.advance(&self.build.id, self.build.fence, state.as_str()).await;
+        let moved = records
+            .advance(&self.build.id, self.build.fence, state.as_str())
+            .await;
         if !moved.map_err(|error| of_store(&error))? {
             return Err(Failure::new(
                 FailureClass::Internal,
@@ -270,7 +322,9 @@ impl Run {
                 "ask again: the other worker's result counts",
             ));
         }
-        self.active.status.send_modify(|status| status.state = state);
+        self.active
+            .status
+            .send_modify(|status| status.state = state);
         Ok(())
     }
 
@@ -285,7 +339,10 @@ impl Run {
             size_bytes: ready.size_bytes,
             generation: ready.existing,
         };
-        let row = match records.finish_ready(&self.build.id, self.build.fence, &image).await {
+        let row = match records
+            .finish_ready(&self.build.id, self.build.fence, &image)
+            .await
+        {
             Ok(Finish::Done(row)) => row,
             Ok(Finish::Stale) => {
                 return self.status_after(Failure::new(
@@ -296,7 +353,10 @@ impl Run {
             }
             Err(error) => return self.failed(of_store(&error)).await,
         };
-        let hit = Hit { verified: Some(Instant::now()), ..Hit::of(&row) };
+        let hit = Hit {
+            verified: Some(Instant::now()),
+            ..Hit::of(&row)
+        };
         self.inner.hits.insert(self.key.clone(), hit);
         self.tag(row.generation, ready.digest).await;
         self.log.note(&format!(
@@ -319,21 +379,33 @@ impl Run {
         for tag in [generation.to_string(), "latest".to_owned()] {
             if let Err(error) = self.set_tag(digest, &tag).await {
                 tracing::warn!(image = %self.repository, tag, "an image could not be tagged: {}", error.message);
-                self.log.note(&format!("the tag {tag} could not be set: {}", error.message));
+                self.log.note(&format!(
+                    "the tag {tag} could not be set: {}",
+                    error.message
+                ));
             }
         }
     }
 
     /// Points a tag at a manifest that is there; the tag of a generation never moves.
     async fn set_tag(&self, digest: Digest, tag: &str) -> Result<(), Failure> {
-        let rule = if tag == "latest" { TagRule::Move } else { TagRule::Keep };
+        let rule = if tag == "latest" {
+            TagRule::Move
+        } else {
+            TagRule::Keep
+        };
         let tag = tag.parse().expect("kiln's tags are numbers and `latest`");
-        let set = self.access.registry.put_tag(&self.reference(digest)?, &tag, rule).await;
+        let set = self
+            .access
+            .registry
+            .put_tag(&self.reference(digest)?, &tag, rule)
+            .await;
         set.map_err(|error| of_registry(&error))
     }
 
     async fn failed(&self, failure: Failure) -> BuildStatus {
-        self.log.note(&format!("error ({}): {}", failure.class, failure.message));
+        self.log
+            .note(&format!("error ({}): {}", failure.class, failure.message));
         self.log.note(&format!("help: {}", failure.remedy));
         let state = match failure.class {
             FailureClass::Cancelled => BuildState::Cancelled,
@@ -342,10 +414,19 @@ impl Run {
         self.log.phase(state);
         let json = serde_json::to_string(&failure).expect("a failure is plain data");
         let records = self.inner.store.records();
-        let remember = (!failure.retryable)
-            .then(|| (self.inner.settings.resolver_key.clone(), self.inner.settings.remember_failure));
-        let ended =
-            records.finish_failed(&self.build.id, self.build.fence, state.as_str(), &json, remember);
+        let remember = (!failure.retryable).then(|| {
+            (
+                self.inner.settings.resolver_key.clone(),
+                self.inner.settings.remember_failure,
+            )
+        });
+        let ended = records.finish_failed(
+            &self.build.id,
+            self.build.fence,
+            state.as_str(),
+            &json,
+            remember,
+        );
         if let Err(error) = ended.await {
             tracing::error!(%error, build.id = %self.build.id, "a failed build could not be recorded");
         }
@@ -364,13 +445,15 @@ impl Run {
     }
 
     fn repository_reference(&self) -> Result<Reference, Failure> {
-        self.repository.parse().map_err(|error: kiln_oci::ParseReferenceError| {
-            Failure::new(
-                FailureClass::Invalid,
-                format!("{} is no repository: {error}", self.repository),
-                "give --registry as HOST[/PREFIX]",
-            )
-        })
+        self.repository
+            .parse()
+            .map_err(|error: kiln_oci::ParseReferenceError| {
+                Failure::new(
+                    FailureClass::Invalid,
+                    format!("{} is no repository: {error}", self.repository),
+                    "give --registry as HOST[/PREFIX]",
+                )
+            })
     }
 
     fn reference(&self, digest: Digest) -> Result<Reference, Failure> {
@@ -390,7 +473,11 @@ async fn stoppable<T>(
 }
 
 fn cancelled() -> Failure {
-    Failure::new(FailureClass::Cancelled, "the build was cancelled", "ask again to build it")
+    Failure::new(
+        FailureClass::Cancelled,
+        "the build was cancelled",
+        "ask again to build it",
+    )
 }
 
 /// Removes a folder of work; what can't be removed now is swept at the next start.
@@ -411,14 +498,19 @@ struct RunReporter {
 
 impl RunReporter {
     fn new(run: &Run) -> Self {
-        Self { log: Arc::clone(&run.log), active: Arc::clone(&run.active) }
+        Self {
+            log: Arc::clone(&run.log),
+            active: Arc::clone(&run.active),
+        }
     }
 }
 
 impl Reporter for RunReporter {
     fn phase(&self, phase: BuildState) {
         self.log.phase(phase);
-        self.active.status.send_modify(|status| status.state = phase);
+        self.active
+            .status
+            .send_modify(|status| status.state = phase);
     }
 
     fn step(&self, step: crate::backend::Step) {

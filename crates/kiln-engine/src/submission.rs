@@ -63,9 +63,13 @@ impl Submission {
             platform: request.platform,
         };
         let documents = [
-            request.environment.map(|raw| (raw.get().to_owned(), Kind::AzureMl, "environment")),
+            request
+                .environment
+                .map(|raw| (raw.get().to_owned(), Kind::AzureMl, "environment")),
             request.conda.map(|text| (text, Kind::Conda, "conda")),
-            request.requirements.map(|text| (text, Kind::Requirements, "requirements")),
+            request
+                .requirements
+                .map(|text| (text, Kind::Requirements, "requirements")),
         ];
         let mut documents = documents.into_iter().flatten();
         let (Some((text, kind, field)), None) = (documents.next(), documents.next()) else {
@@ -100,12 +104,22 @@ impl Submission {
         };
         let parsed = kiln_spec::parse(input).map_err(EngineError::Spec)?;
         let spec_hash = parsed.definition.spec_hash();
-        Ok(Self { scope, parsed, spec_hash, options, origin })
+        Ok(Self {
+            scope,
+            parsed,
+            spec_hash,
+            options,
+            origin,
+        })
     }
 
     /// The warnings of the document, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        self.parsed.warnings.iter().map(ToString::to_string).collect()
+        self.parsed
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 

@@ -63,8 +63,9 @@ pub(crate) async fn facts_of(
     }
     // Boxed, because the compiler can't tell that futures over borrowed layers are `Send`.
     let layers = image.manifest.layers.iter();
-    let reads: Vec<BoxFuture<'_, Result<LayerFindings, FactsError>>> =
-        layers.map(|layer| findings(client, image, layer).boxed()).collect();
+    let reads: Vec<BoxFuture<'_, Result<LayerFindings, FactsError>>> = layers
+        .map(|layer| findings(client, image, layer).boxed())
+        .collect();
     let layers: Vec<LayerFindings> = futures::stream::iter(reads)
         .buffered(LAYERS_AT_A_TIME)
         .try_collect()

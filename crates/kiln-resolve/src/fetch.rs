@@ -196,10 +196,10 @@ impl Fetcher {
         tally.tell();
         // Boxed, because the compiler can't tell that futures over borrowed archives are `Send`.
         let (tally, archives) = (&tally, unique.into_values());
-        let fetches: Vec<BoxFuture<'_, Result<(), FetchError>>> =
-            archives.map(|archive| self.one(archive, store, tally).boxed()).collect();
-        let mut work =
-            futures::stream::iter(fetches).buffer_unordered(self.concurrency.max(1));
+        let fetches: Vec<BoxFuture<'_, Result<(), FetchError>>> = archives
+            .map(|archive| self.one(archive, store, tally).boxed())
+            .collect();
+        let mut work = futures::stream::iter(fetches).buffer_unordered(self.concurrency.max(1));
         loop {
             tokio::select! {
                 biased;

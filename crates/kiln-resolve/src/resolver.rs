@@ -20,8 +20,9 @@ use crate::fetch::{Archive, Fetcher};
 use crate::target::Target;
 use crate::uv::{self, PypiRequest};
 use crate::{
-    ArchiveStore, BaseChoice, Catalog, CatalogError, FactsCache, FetchProgress, IndexDefaults, Installed, Mirror,
-    ProcessSettings, PythonError, ResolveError, UvSettings, UvTool, passed_over, python,
+    ArchiveStore, BaseChoice, Catalog, CatalogError, FactsCache, FetchProgress, IndexDefaults,
+    Installed, Mirror, ProcessSettings, PythonError, ResolveError, UvSettings, UvTool, passed_over,
+    python,
 };
 
 /// How long the parts of a resolution may take.
@@ -199,14 +200,21 @@ impl Resolver {
 
     /// What building a lock again needs: its base, looked at by digest, and the facts about it. Nothing
     /// is resolved anew.
-    pub async fn reuse(&self, request: &ResolveRequest, lock: Lock) -> Result<Resolved, ResolveError> {
+    pub async fn reuse(
+        &self,
+        request: &ResolveRequest,
+        lock: Lock,
+    ) -> Result<Resolved, ResolveError> {
         let looked_at = match &lock.base {
             None => self.base(request).await?,
             Some(base) => {
                 let reference: Reference = base
                     .reference
                     .parse()
-                    .map_err(|source| CatalogError::Reference { base: base.reference.clone(), source })
+                    .map_err(|source| CatalogError::Reference {
+                        base: base.reference.clone(),
+                        source,
+                    })
                     .map_err(ResolveError::Catalog)?;
                 let image = resolve_image(request, &reference.with_digest(base.digest)).await?;
                 let facts = facts_of(&request.registry, &image, self.facts.as_ref())

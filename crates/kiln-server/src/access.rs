@@ -66,9 +66,17 @@ pub(crate) struct Caller {
 impl Caller {
     /// Refuses what the token does not allow. A workspace that is not the caller's looks absent.
     pub(crate) fn require(&self, right: Right, workspace: &str) -> Result<(), ApiError> {
-        let Some(token) = &self.token else { return Ok(()) };
-        if token.workspace.as_deref().is_some_and(|own| own != workspace) {
-            return Err(ApiError::not_found(format!("there is no workspace `{workspace}`")));
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        if token
+            .workspace
+            .as_deref()
+            .is_some_and(|own| own != workspace)
+        {
+            return Err(ApiError::not_found(format!(
+                "there is no workspace `{workspace}`"
+            )));
         }
         if token.rights.iter().any(|held| *held >= right) {
             return Ok(());
@@ -78,7 +86,10 @@ impl Caller {
             Failure::new(
                 FailureClass::Auth,
                 format!("the token `{}` does not allow this", token.name),
-                format!("use a token with the right `{}`", format!("{right:?}").to_lowercase()),
+                format!(
+                    "use a token with the right `{}`",
+                    format!("{right:?}").to_lowercase()
+                ),
             ),
         ))
     }
@@ -89,12 +100,20 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         if state.tokens.is_empty() {
-            return Ok(Self { name: "local".into(), token: None });
+            return Ok(Self {
+                name: "local".into(),
+                token: None,
+            });
         }
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let bearer = header.and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim())
         });
         let presented: [u8; 32] = Sha256::digest(bearer.unwrap_or_default().as_bytes()).into();
         let mut known = None;
@@ -104,9 +123,10 @@ impl FromRequestParts<AppState> for Caller {
             }
         }
         match known {
-            Some(token) if bearer.is_some() => {
-                Ok(Self { name: token.name.clone(), token: Some(token) })
-            }
+            Some(token) if bearer.is_some() => Ok(Self {
+                name: token.name.clone(),
+                token: Some(token),
+            }),
             _ => Err(ApiError::unauthorized()),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
-use http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
 use kiln_api::{BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 use kiln_engine::{Origin, Submission};
 use serde::Deserialize;
@@ -34,12 +34,21 @@ pub(crate) async fn create(
     body: Result<Json<BuildRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(request) = body.map_err(|rejection| {
-        ApiError::invalid(rejection.body_text(), "send JSON as /v1/openapi.json describes it")
+        ApiError::invalid(
+            rejection.body_text(),
+            "send JSON as /v1/openapi.json describes it",
+        )
     })?;
-    let workspace = request.workspace.clone().unwrap_or_else(|| "default".into());
+    let workspace = request
+        .workspace
+        .clone()
+        .unwrap_or_else(|| "default".into());
     caller.require(Right::Build, &workspace)?;
     let wait = Duration::from_secs(request.wait).min(LONGEST_WAIT);
-    let origin = Origin { actor: caller.name.clone(), via: "http".into() };
+    let origin = Origin {
+        actor: caller.name.clone(),
+        via: "http".into(),
+    };
     let submission = Submission::from_request(request, origin)?;
     let ticket = state.engine.submit(submission).await?;
     let status = ticket.wait(wait).await;
@@ -57,7 +66,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<BuildStatus>, ApiError> {
     let (workspace, status) = find(&state, &id).await?;
-    caller.require(Right::Read, &workspace).map_err(|_| no_build(&id))?;
+    caller
+        .require(Right::Read, &workspace)
+        .map_err(|_| no_build(&id))?;
     Ok(Json(status))
 }
 
@@ -72,7 +83,9 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<BuildStatus>, ApiError> {
     let (workspace, _) = find(&state, &id).await?;
-    caller.require(Right::Read, &workspace).map_err(|_| no_build(&id))?;
+    caller
+        .require(Right::Read, &workspace)
+        .map_err(|_| no_build(&id))?;
     caller.require(Right::Build, &workspace)?;
     let status = state.engine.cancel(&id).await?;
     Ok(Json(status))
@@ -100,7 +113,12 @@ pub(crate) async fn list(
     let workspace = query.workspace.unwrap_or_else(|| "default".into());
     caller.require(Right::Read, &workspace)?;
     let limit = query.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
-    Ok(Json(state.engine.list(&workspace, limit, query.before.as_deref()).await?))
+    Ok(Json(
+        state
+            .engine
+            .list(&workspace, limit, query.before.as_deref())
+            .await?,
+    ))
 }
 
 /// Tells what a request that leaves something out gets.
@@ -116,15 +134,24 @@ pub(crate) async fn find(state: &AppState, id: &str) -> Result<(String, BuildSta
 }
 
 pub(crate) fn no_build(id: &str) -> ApiError {
-    ApiError::not_found(format!("there is no build `{}`", id.chars().take(64).collect::<String>()))
+    ApiError::not_found(format!(
+        "there is no build `{}`",
+        id.chars().take(64).collect::<String>()
+    ))
 }
 
 fn respond(status: BuildStatus) -> Response {
-    let over = matches!(status.state, BuildState::Ready | BuildState::Failed | BuildState::Cancelled);
+    let over = matches!(
+        status.state,
+        BuildState::Ready | BuildState::Failed | BuildState::Cancelled
+    );
     if over || status.build_id.is_none() {
         return (StatusCode::OK, Json(status)).into_response();
     }
-    let location = status.build_id.as_ref().map(|id| format!("/v1/builds/{id}"));
+    let location = status
+        .build_id
+        .as_ref()
+        .map(|id| format!("/v1/builds/{id}"));
     let mut response = (StatusCode::ACCEPTED, Json(status)).into_response();
     if let Some(value) = location.and_then(|text| HeaderValue::from_str(&text).ok()) {
         response.headers_mut().insert(header::LOCATION, value);

@@ -1,8 +1,8 @@
 //! Errors of the API: a status and a failure that tells what to do.
 
 use axum::Json;
-use http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
 use kiln_api::{Failure, FailureClass};
 use serde::Serialize;
 
@@ -21,18 +21,28 @@ struct Body<'a> {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, failure: Failure) -> Self {
-        Self { status, failure, retry_after_seconds: None }
+        Self {
+            status,
+            failure,
+            retry_after_seconds: None,
+        }
     }
 
     /// The input is at fault.
     pub(crate) fn invalid(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Failure::new(FailureClass::Invalid, message, remedy))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Failure::new(FailureClass::Invalid, message, remedy),
+        )
     }
 
     /// Nothing of this name exists, as far as the caller may know.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         let remedy = "check the id and the workspace";
-        Self::new(StatusCode::NOT_FOUND, Failure::new(FailureClass::NotFound, message, remedy))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            Failure::new(FailureClass::NotFound, message, remedy),
+        )
     }
 
     /// No token, or an unknown one.
@@ -47,7 +57,10 @@ impl ApiError {
 
     /// The server can't take work now.
     pub(crate) fn unavailable(failure: Failure) -> Self {
-        Self { retry_after_seconds: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, failure) }
+        Self {
+            retry_after_seconds: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, failure)
+        }
     }
 }
 
@@ -69,7 +82,13 @@ impl From<kiln_engine::EngineError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Body { error: &self.failure })).into_response();
+        let mut response = (
+            self.status,
+            Json(Body {
+                error: &self.failure,
+            }),
+        )
+            .into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
+use http::{HeaderMap, header};
 use kiln_api::{LogEvent, LogKind};
 use serde::Deserialize;
 
@@ -40,18 +40,30 @@ pub(crate) async fn logs(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (workspace, _) = find(&state, &id).await?;
-    caller.require(Right::Read, &workspace).map_err(|_| no_build(&id))?;
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    caller
+        .require(Right::Read, &workspace)
+        .map_err(|_| no_build(&id))?;
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
     let after = match last {
         None => 0,
         Some(text) => text.trim().parse().map_err(|_| {
-            ApiError::invalid("Last-Event-ID is not a number", "send the id of an event of this log")
+            ApiError::invalid(
+                "Last-Event-ID is not a number",
+                "send the id of an event of this log",
+            )
         })?,
     };
-    let events = state.engine.logs().read(&id, after).await.map_err(|error| {
-        tracing::warn!(%error, build.id = %id, "a log could not be read");
-        ApiError::not_found(format!("the build `{id}` has no log"))
-    })?;
+    let events = state
+        .engine
+        .logs()
+        .read(&id, after)
+        .await
+        .map_err(|error| {
+            tracing::warn!(%error, build.id = %id, "a log could not be read");
+            ApiError::not_found(format!("the build `{id}` has no log"))
+        })?;
     if query.format.as_deref() == Some("text") {
         let lines = events.filter_map(|event| async move { plain(&event) });
         let body = Body::from_stream(lines.map(Ok::<_, Infallible>));
@@ -59,7 +71,12 @@ pub(crate) async fn logs(
     }
     let events = events.map(|event| {
         let data = serde_json::to_string(&event).expect("a log event is plain data");
-        Ok::<_, Infallible>(Event::default().id(event.id.to_string()).event("log").data(data))
+        Ok::<_, Infallible>(
+            Event::default()
+                .id(event.id.to_string())
+                .event("log")
+                .data(data),
+        )
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(events).keep_alive(keep_alive).into_response())

@@ -4,7 +4,10 @@ use utoipa::OpenApi;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "kiln", description = "Container images of Python environments, built once."),
+    info(
+        title = "kiln",
+        description = "Container images of Python environments, built once."
+    ),
     paths(
         crate::builds::create,
         crate::builds::show,
@@ -19,13 +22,18 @@ struct Document;
 
 /// The document as indented JSON; `docs/openapi.json` is its copy.
 pub fn document() -> String {
-    let mut text = Document::openapi().to_pretty_json().expect("the document is plain data");
+    let mut text = Document::openapi()
+        .to_pretty_json()
+        .expect("the document is plain data");
     text.push('\n');
     text
 }
 
 pub(crate) async fn show() -> ([(axum::http::HeaderName, &'static str); 1], String) {
-    ([(axum::http::header::CONTENT_TYPE, "application/json")], document())
+    (
+        [(axum::http::header::CONTENT_TYPE, "application/json")],
+        document(),
+    )
 }
 
 #[cfg(test)]
@@ -37,6 +45,10 @@ mod tests {
             std::fs::write(path, super::document()).unwrap();
         }
         let copy = std::fs::read_to_string(path).unwrap();
-        assert_eq!(copy, super::document(), "run the test with KILN_BLESS=1 to write the new copy");
+        assert_eq!(
+            copy,
+            super::document(),
+            "run the test with KILN_BLESS=1 to write the new copy"
+        );
     }
 }

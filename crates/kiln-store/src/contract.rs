@@ -139,7 +139,14 @@ async fn a_lost_image_is_not_current_and_keeps_its_lock(records: &dyn Records) {
     let scope = Scope::default_scope();
     let row = started(records, &scope, "lost").await;
     records
-        .put_lock(&scope, &hash("lost"), "lost", Some(&row.id), "lock", "{\"a\":1}")
+        .put_lock(
+            &scope,
+            &hash("lost"),
+            "lost",
+            Some(&row.id),
+            "lock",
+            "{\"a\":1}",
+        )
         .await
         .unwrap();
     let image = new_image("lost");

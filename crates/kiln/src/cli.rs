@@ -92,7 +92,9 @@ impl From<KindArg> for kiln_spec::Kind {
 }
 
 fn variables_help() -> String {
-    let lines = VARIABLES.iter().map(|(name, meaning)| format!("  {name:<30} {meaning}\n"));
+    let lines = VARIABLES
+        .iter()
+        .map(|(name, meaning)| format!("  {name:<30} {meaning}\n"));
     format!("Environment variables:\n{}", lines.collect::<String>())
 }
 
@@ -121,7 +123,12 @@ pub(crate) fn run() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), CliError> {
     let settings = |listen: Option<String>, registry: Option<String>| {
-        let flags = Flags { config: cli.common.config, data: cli.common.data, listen, registry };
+        let flags = Flags {
+            config: cli.common.config,
+            data: cli.common.data,
+            listen,
+            registry,
+        };
         Settings::load(&flags, &|name| std::env::var(name).ok()).map_err(CliError::Settings)
     };
     match cli.command {
@@ -137,9 +144,10 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
             let settings = settings(args.listen.clone(), args.registry.clone())?;
             block_on(commands::serve::run(settings))
         }
-        Command::Doctor(args) => {
-            block_on(commands::doctor::run(settings(None, args.registry.clone())?, args))
-        }
+        Command::Doctor(args) => block_on(commands::doctor::run(
+            settings(None, args.registry.clone())?,
+            args,
+        )),
     }
 }
 

@@ -29,23 +29,32 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| CliError::kiln("the HTTP client can't start", &error))?;
-        Ok(Self { http, url: address.url.trim_end_matches('/').to_owned(), token })
+        Ok(Self {
+            http,
+            url: address.url.trim_end_matches('/').to_owned(),
+            token,
+        })
     }
 
     /// `POST /v1/builds`.
     pub(crate) async fn build(&self, request: &BuildRequest) -> Result<BuildStatus, CliError> {
-        let request = self.http.post(format!("{}/v1/builds", self.url)).json(request);
+        let request = self
+            .http
+            .post(format!("{}/v1/builds", self.url))
+            .json(request);
         self.answer(request).await
     }
 
     /// `GET /v1/builds/{id}`.
     pub(crate) async fn status(&self, id: &str) -> Result<BuildStatus, CliError> {
-        self.answer(self.http.get(format!("{}/v1/builds/{id}", self.url))).await
+        self.answer(self.http.get(format!("{}/v1/builds/{id}", self.url)))
+            .await
     }
 
     /// `DELETE /v1/builds/{id}`.
     pub(crate) async fn cancel(&self, id: &str) -> Result<BuildStatus, CliError> {
-        self.answer(self.http.delete(format!("{}/v1/builds/{id}", self.url))).await
+        self.answer(self.http.delete(format!("{}/v1/builds/{id}", self.url)))
+            .await
     }
 
     /// Gives each event of a build's log to `show`, until the build is over.
@@ -75,7 +84,10 @@ impl Client {
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<BuildStatus, CliError> {
         let response = self.send(request).await?;
-        response.json().await.map_err(|error| CliError::kiln("the server's answer is not kiln's", &error))
+        response
+            .json()
+            .await
+            .map_err(|error| CliError::kiln("the server's answer is not kiln's", &error))
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, CliError> {
@@ -86,7 +98,11 @@ impl Client {
         let response = request.send().await.map_err(|error| {
             CliError::Failure(Failure::new(
                 FailureClass::Network,
-                format!("the server {} does not answer: {}", self.url, error.without_url()),
+                format!(
+                    "the server {} does not answer: {}",
+                    self.url,
+                    error.without_url()
+                ),
                 "check that `kiln serve` runs there, or leave --server out",
             ))
         })?;

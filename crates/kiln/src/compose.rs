@@ -86,7 +86,9 @@ pub(crate) fn install_binary(settings: &Settings) -> Result<PathBuf, CliError> {
 }
 
 fn extra_ca(settings: &Settings) -> Result<Option<Bytes>, CliError> {
-    let Some(path) = &settings.extra_ca else { return Ok(None) };
+    let Some(path) = &settings.extra_ca else {
+        return Ok(None);
+    };
     match fs_err::read(path) {
         Ok(pem) => Ok(Some(pem.into())),
         Err(error) => Err(CliError::input(
@@ -100,12 +102,20 @@ fn catalog(settings: &Settings) -> Result<Catalog, CliError> {
     let text = match &settings.catalog {
         None => CATALOG.to_owned(),
         Some(path) => fs_err::read_to_string(path).map_err(|error| {
-            CliError::input(format!("base.catalog: {error}"), "give the path of a catalog")
+            CliError::input(
+                format!("base.catalog: {error}"),
+                "give the path of a catalog",
+            )
         })?,
     };
     Catalog::from_toml(&text).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
-        CliError::input(format!("base.catalog: {error}{cause}"), "correct the catalog")
+        let cause = std::error::Error::source(&error)
+            .map(|c| format!(": {c}"))
+            .unwrap_or_default();
+        CliError::input(
+            format!("base.catalog: {error}{cause}"),
+            "correct the catalog",
+        )
     })
 }
 
@@ -113,7 +123,9 @@ fn default_bases(settings: &Settings, catalog: &Catalog) -> (String, String) {
     use kiln_spec::DefaultBase::{Cpu, Gpu};
     let name = |kind, configured: &Option<String>| {
         let chosen = catalog.default_base(kind, configured.as_deref(), &[]);
-        chosen.map(|choice| choice.reference.to_string()).unwrap_or_default()
+        chosen
+            .map(|choice| choice.reference.to_string())
+            .unwrap_or_default()
     };
     (name(Cpu, &settings.base_cpu), name(Gpu, &settings.base_gpu))
 }
@@ -142,7 +154,10 @@ fn resolver(
         default_cpu_base: settings.base_cpu.clone(),
         default_gpu_base: settings.base_gpu.clone(),
         conda: SolverSettings {
-            channels: ChannelSettings { alias: settings.channel_alias.clone(), defaults: Vec::new() },
+            channels: ChannelSettings {
+                alias: settings.channel_alias.clone(),
+                defaults: Vec::new(),
+            },
             cache_dir: data.cache().join("repodata"),
         },
         uv: UvSettings {
@@ -196,15 +211,19 @@ fn http(extra_ca: Option<&Bytes>) -> Result<reqwest::Client, CliError> {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    builder.build().map_err(|error| CliError::kiln("the HTTP client can't start", &error))
+    builder
+        .build()
+        .map_err(|error| CliError::kiln("the HTTP client can't start", &error))
 }
 
 fn connect_registry(
     settings: &Settings,
     extra_ca: Option<Bytes>,
 ) -> Result<ConnectRegistry, CliError> {
-    let mut builder = RegistryClient::builder()
-        .retry(RetryBudget { total: settings.registry_budget, ..RetryBudget::default() });
+    let mut builder = RegistryClient::builder().retry(RetryBudget {
+        total: settings.registry_budget,
+        ..RetryBudget::default()
+    });
     for host in &settings.plain_http {
         builder = builder.plain_http(host);
     }
@@ -216,7 +235,11 @@ fn connect_registry(
     let anonymous =
         anonymous.map_err(|error| CliError::kiln("the registry client can't start", &error))?;
     Ok(Arc::new(move |logins: Arc<dyn CredentialSource>| {
-        builder.clone().credentials(logins).build().unwrap_or_else(|_| anonymous.clone())
+        builder
+            .clone()
+            .credentials(logins)
+            .build()
+            .unwrap_or_else(|_| anonymous.clone())
     }))
 }
 
@@ -234,9 +257,20 @@ fn resolver_key(settings: &Settings) -> String {
     format!(
         "{:?}",
         (
-            (settings.channel_alias.as_ref().map(ToString::to_string), settings.channel_priority),
-            (settings.index_url.as_ref().map(ToString::to_string), settings.index_strategy),
-            (&settings.base_cpu, &settings.base_gpu, &settings.mirrors, path(&settings.catalog)),
+            (
+                settings.channel_alias.as_ref().map(ToString::to_string),
+                settings.channel_priority
+            ),
+            (
+                settings.index_url.as_ref().map(ToString::to_string),
+                settings.index_strategy
+            ),
+            (
+                &settings.base_cpu,
+                &settings.base_gpu,
+                &settings.mirrors,
+                path(&settings.catalog)
+            ),
         )
     )
 }

@@ -40,10 +40,17 @@ impl DataLock {
         };
         fs::create_dir_all(folder).map_err(fault)?;
         let path = folder.join("kiln.lock");
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let file = file.map_err(fault)?.into_file();
         match file.try_lock() {
-            Ok(()) => Ok(Claim::Ours(Self { file, folder: folder.to_owned() })),
+            Ok(()) => Ok(Claim::Ours(Self {
+                file,
+                folder: folder.to_owned(),
+            })),
             Err(std::fs::TryLockError::WouldBlock) => {
                 let address = fs::read(folder.join("server.json")).ok();
                 let address = address.and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -43,7 +43,11 @@ impl CliError {
         match self {
             Self::Settings(_) => EXIT_USAGE,
             Self::Failure(failure) | Self::Told(failure) => {
-                if failure.class.is_input_fault() { EXIT_INPUT } else { EXIT_KILN }
+                if failure.class.is_input_fault() {
+                    EXIT_INPUT
+                } else {
+                    EXIT_KILN
+                }
             }
         }
     }

@@ -35,7 +35,11 @@ impl Document {
         let (path, bytes) = if args.file == Path::new("-") {
             (PathBuf::from("-"), read_limited(std::io::stdin().lock()))
         } else {
-            let path = if args.file.is_dir() { args.file.join(SAVED_ENVIRONMENT) } else { args.file.clone() };
+            let path = if args.file.is_dir() {
+                args.file.join(SAVED_ENVIRONMENT)
+            } else {
+                args.file.clone()
+            };
             let bytes = fs::File::open(&path).and_then(read_limited);
             (path, bytes)
         };
@@ -49,7 +53,10 @@ impl Document {
             Some(folder) => read_folder(folder)?,
             None => BTreeMap::new(),
         };
-        if path.file_name().is_some_and(|name| name == SAVED_ENVIRONMENT) {
+        if path
+            .file_name()
+            .is_some_and(|name| name == SAVED_ENVIRONMENT)
+        {
             for name in SAVED_SIBLINGS {
                 if let Ok(text) = fs::read_to_string(path.with_file_name(name)) {
                     files.entry(name.to_owned()).or_insert(text);
@@ -104,7 +111,9 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, CliError> {
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
-                let bytes = fs::File::open(entry.path()).and_then(read_limited).map_err(fault)?;
+                let bytes = fs::File::open(entry.path())
+                    .and_then(read_limited)
+                    .map_err(fault)?;
                 let relative = entry.path();
                 let relative = relative.strip_prefix(folder).unwrap_or(&relative);
                 // Files that are no text can't be included: they are left out.
@@ -113,7 +122,10 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, CliError> {
                 }
                 if files.len() > FILES_LIMIT {
                     return Err(CliError::input(
-                        format!("--files: {} has more than {FILES_LIMIT} files", folder.display()),
+                        format!(
+                            "--files: {} has more than {FILES_LIMIT} files",
+                            folder.display()
+                        ),
                         "give a folder with nothing but the files that the document includes",
                     ));
                 }

@@ -21,7 +21,11 @@ pub(crate) struct Progress {
 
 enum Look {
     /// A bar for each step that has a measure, lines above.
-    Bars { all: MultiProgress, bars: HashMap<String, ProgressBar>, spinner: ProgressBar },
+    Bars {
+        all: MultiProgress,
+        bars: HashMap<String, ProgressBar>,
+        spinner: ProgressBar,
+    },
     /// A line for each event that says something.
     Lines,
     /// Nothing.
@@ -32,15 +36,28 @@ impl Progress {
     /// Chooses by what standard error is.
     pub(crate) fn choose(silent: bool) -> Self {
         if silent {
-            return Self { last_event: 0, look: Look::Silent };
+            return Self {
+                last_event: 0,
+                look: Look::Silent,
+            };
         }
         if !std::io::stderr().is_terminal() {
-            return Self { last_event: 0, look: Look::Lines };
+            return Self {
+                last_event: 0,
+                look: Look::Lines,
+            };
         }
         let all = MultiProgress::new();
         let spinner = all.add(ProgressBar::new_spinner());
         spinner.enable_steady_tick(Duration::from_millis(120));
-        Self { last_event: 0, look: Look::Bars { all, bars: HashMap::new(), spinner } }
+        Self {
+            last_event: 0,
+            look: Look::Bars {
+                all,
+                bars: HashMap::new(),
+                spinner,
+            },
+        }
     }
 
     /// The number of the last event that was shown; 0 is none.
@@ -55,7 +72,11 @@ impl Progress {
             Look::Silent => {}
             Look::Lines => {
                 if event.kind != LogKind::Step {
-                    let mark = if event.kind == LogKind::State { "== " } else { "" };
+                    let mark = if event.kind == LogKind::State {
+                        "== "
+                    } else {
+                        ""
+                    };
                     // Nothing can be told when the terminal is gone.
                     let _ = writeln!(std::io::stderr(), "{mark}{}", event.text);
                 }
@@ -93,8 +114,8 @@ fn show_step(all: &MultiProgress, bars: &mut HashMap<String, ProgressBar>, event
         } else {
             "{wide_msg} {bar:30} {pos}/{len}"
         };
-        let style = ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = all.add(ProgressBar::new(event.total.unwrap_or(0)).with_style(style));
         bar.set_message(event.step.clone());
         bar

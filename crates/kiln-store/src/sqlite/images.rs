@@ -81,8 +81,11 @@ pub(super) async fn put_lock(
     json: &str,
 ) -> Result<(), StoreError> {
     let failed = StoreError::database;
-    let mut transaction =
-        records.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed("keep a lock"))?;
+    let mut transaction = records
+        .writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("keep a lock"))?;
     define(&mut transaction, scope, spec_hash, canonical).await?;
     sqlx::query(
         "INSERT INTO locks (scope, lock_hash, json, created_ms) VALUES (?, ?, ?, ?)

@@ -80,18 +80,28 @@ pub(crate) async fn run(settings: Settings, args: BuildArgs) -> Result<(), CliEr
     let began = Instant::now();
     let document = Document::read(&args.input)?;
     let progress = Progress::choose(args.quiet);
-    let server = args.server.clone().or_else(|| std::env::var("KILN_SERVER").ok());
+    let server = args
+        .server
+        .clone()
+        .or_else(|| std::env::var("KILN_SERVER").ok());
     let status = if let Some(url) = server {
         remote(&ServerAddress { url }, &args, &document, progress).await?
     } else {
         match DataLock::claim(&settings.data)? {
             Claim::Served(address) => {
-                warn(&format!("{} is served at {}: using it", settings.data.display(), address.url));
+                warn(&format!(
+                    "{} is served at {}: using it",
+                    settings.data.display(),
+                    address.url
+                ));
                 remote(&address, &args, &document, progress).await?
             }
             Claim::Ours(_lock) => local(&settings, &args, &document, progress).await?,
             Claim::Busy => {
-                warn(&format!("{} is in use by another kiln: waiting", settings.data.display()));
+                warn(&format!(
+                    "{} is in use by another kiln: waiting",
+                    settings.data.display()
+                ));
                 let _lock = DataLock::wait(&settings.data).await?;
                 local(&settings, &args, &document, progress).await?
             }
@@ -113,7 +123,10 @@ async fn local(
         dry_run: false,
         registry: settings.registry.clone(),
     };
-    let origin = Origin { actor: "local".into(), via: "cli".into() };
+    let origin = Origin {
+        actor: "local".into(),
+        via: "cli".into(),
+    };
     let workspace = args.workspace.as_deref();
     let submission = Submission::parse(&document.input(), workspace, options, origin)?;
     for warning in submission.warnings() {
@@ -122,7 +135,11 @@ async fn local(
     let engine = compose::engine(settings, Verify::First).await?;
     engine.recover(kiln_engine::Recovery::Abandon).await?;
     let ticket = engine.submit(submission).await?;
-    let id = ticket.status().build_id.clone().filter(|_| !ticket.status().cached);
+    let id = ticket
+        .status()
+        .build_id
+        .clone()
+        .filter(|_| !ticket.status().cached);
     let waiting = ticket.wait(Duration::MAX);
     tokio::pin!(waiting);
     let status = tokio::select! {
@@ -146,7 +163,9 @@ async fn local(
 
 /// Shows the log as it grows; never ends by itself where there is no build.
 async fn show_log(engine: &Engine, id: Option<&str>, progress: &mut Progress) {
-    let Some(id) = id else { return std::future::pending().await };
+    let Some(id) = id else {
+        return std::future::pending().await;
+    };
     show_rest(engine, id, progress).await;
 }
 
@@ -190,13 +209,21 @@ async fn remote(
         tokio::time::sleep(Duration::from_millis(100)).await;
         ended = client.status(&id).await?;
     }
-    Ok(BuildStatus { joined: status.joined, cached: false, warnings: status.warnings, ..ended })
+    Ok(BuildStatus {
+        joined: status.joined,
+        cached: false,
+        warnings: status.warnings,
+        ..ended
+    })
 }
 
 /// The document as the API takes it.
 fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliError> {
     let parsed = kiln_spec::parse(&document.input()).map_err(|errors| {
-        CliError::input(errors.to_string(), "change the environment as the message says")
+        CliError::input(
+            errors.to_string(),
+            "change the environment as the message says",
+        )
     })?;
     let mut request = BuildRequest {
         workspace: args.workspace.clone(),
@@ -209,9 +236,8 @@ fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliErr
         retry: args.retry,
         ..BuildRequest::default()
     };
-    let text = kiln_spec::text_of(&document.bytes).map_err(|error| {
-        CliError::input(error.to_string(), "save the file as UTF-8")
-    })?;
+    let text = kiln_spec::text_of(&document.bytes)
+        .map_err(|error| CliError::input(error.to_string(), "save the file as UTF-8"))?;
     match parsed.kind {
         Kind::Conda => request.conda = Some(text),
         Kind::Requirements => request.requirements = Some(text),
@@ -236,7 +262,10 @@ fn tell(status: &BuildStatus, json: bool, took: Duration) -> Result<(), CliError
     });
     if json {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let answer = Answer { status, duration_ms };
+        let answer = Answer {
+            status,
+            duration_ms,
+        };
         let text = serde_json::to_string(&answer).expect("an answer is plain data");
         super::print(&text)?;
         return failure.map_or(Ok(()), |failure| Err(CliError::Told(failure)));

@@ -37,8 +37,14 @@ pub(crate) async fn run(settings: Settings, _args: DoctorArgs) -> Result<(), Cli
     let docker = compose::docker(&settings)?;
     let version = docker.version().await;
     let version = version.map_err(|failure| format!("{}; {}", failure.message, failure.remedy));
-    let major = version.as_ref().ok().and_then(|(v, _)| v.split('.').next()?.parse::<u32>().ok());
-    tell("Docker Engine", version.map(|(version, api)| format!("{version}, API {api}")))?;
+    let major = version
+        .as_ref()
+        .ok()
+        .and_then(|(v, _)| v.split('.').next()?.parse::<u32>().ok());
+    tell(
+        "Docker Engine",
+        version.map(|(version, api)| format!("{version}, API {api}")),
+    )?;
     let installer = docker.check().await.map(|()| "found".to_owned());
     let installer = installer.map_err(|failure| format!("{}; {}", failure.message, failure.remedy));
     tell("kiln-install", installer)?;
@@ -66,7 +72,9 @@ fn data_folder(settings: &Settings) -> Result<String, String> {
         Ok(Claim::Ours(_)) => Ok(format!("{folder}")),
         Ok(Claim::Served(address)) => Ok(format!("{folder}, served at {}", address.url)),
         Ok(Claim::Busy) => Ok(format!("{folder}, in use by another kiln")),
-        Err(_) => Err(format!("{folder} can't be written; give --data or KILN_DATA")),
+        Err(_) => Err(format!(
+            "{folder} can't be written; give --data or KILN_DATA"
+        )),
     }
 }
 
@@ -75,8 +83,9 @@ async fn registry(settings: &Settings) -> Result<String, String> {
         return Err("none is configured; give --registry HOST[/PREFIX] or KILN_REGISTRY".into());
     };
     let host = registry.split('/').next().unwrap_or(registry);
-    let mut builder = RegistryClient::builder()
-        .retry(kiln_registry::RetryBudget::once(std::time::Duration::from_secs(10)));
+    let mut builder = RegistryClient::builder().retry(kiln_registry::RetryBudget::once(
+        std::time::Duration::from_secs(10),
+    ));
     for plain in &settings.plain_http {
         builder = builder.plain_http(plain);
     }
@@ -90,7 +99,9 @@ async fn registry(settings: &Settings) -> Result<String, String> {
 fn python() -> Result<String, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let find = |name: &str| {
-        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file())
     };
     find("python3")
         .or_else(|| find("uv"))

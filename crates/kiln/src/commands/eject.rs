@@ -44,28 +44,45 @@ pub(crate) async fn run(settings: Settings, args: EjectArgs) -> Result<(), CliEr
     let _lock = super::lock::exclusive(&settings).await?;
     let engine = compose::engine(&settings, Verify::First).await?;
     let kiln = args.installer == InstallerArg::Kiln;
-    let locked = engine.lock(&submission, true).await.map_err(CliError::Failure)?;
+    let locked = engine
+        .lock(&submission, true)
+        .await
+        .map_err(CliError::Failure)?;
     let resolved = &locked.resolved;
-    let pinned = resolved.base.as_ref().map(|base| base.reference.with_digest(base.manifest_digest));
+    let pinned = resolved
+        .base
+        .as_ref()
+        .map(|base| base.reference.with_digest(base.manifest_digest));
     let planned = plan(&PlanInput {
         definition: &submission.parsed.definition,
         spec_hash: submission.spec_hash,
         lock: &resolved.lock,
         facts: &resolved.facts,
-        base: pinned.as_ref().map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
-        installer: if kiln { Installer::Kiln } else { Installer::Micromamba },
+        base: pinned
+            .as_ref()
+            .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
+        installer: if kiln {
+            Installer::Kiln
+        } else {
+            Installer::Micromamba
+        },
         extra_ca: settings.extra_ca.is_some(),
         private: !submission.parsed.credentials.is_empty(),
     })
     .map_err(|error| {
-        CliError::input(error.to_string(), "change the environment as the message says")
+        CliError::input(
+            error.to_string(),
+            "change the environment as the message says",
+        )
     })?;
     let install_binary = compose::install_binary(&settings)?;
     let output = args.output.clone();
     let archives = locked.archives;
     let files = planned.folder();
     let written = tokio::task::spawn_blocking(move || {
-        files.iter().try_for_each(|file| write(file, &output, archives.as_ref(), &install_binary))
+        files
+            .iter()
+            .try_for_each(|file| write(file, &output, archives.as_ref(), &install_binary))
     });
     written
         .await
@@ -74,7 +91,11 @@ pub(crate) async fn run(settings: Settings, args: EjectArgs) -> Result<(), CliEr
     for note in &planned.notes {
         crate::progress::warn(note);
     }
-    super::print(&format!("docker build -t {} {}", planned.image_name(), args.output.display()))
+    super::print(&format!(
+        "docker build -t {} {}",
+        planned.image_name(),
+        args.output.display()
+    ))
 }
 
 fn check_empty(folder: &Path) -> Result<(), CliError> {

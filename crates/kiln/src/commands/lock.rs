@@ -29,7 +29,10 @@ pub(crate) async fn run(settings: Settings, args: LockArgs) -> Result<(), CliErr
     let submission = submission(&args.input, args.refresh, args.workspace.as_deref())?;
     let _lock = exclusive(&settings).await?;
     let engine = compose::engine(&settings, Verify::First).await?;
-    let locked = engine.lock(&submission, false).await.map_err(CliError::Failure)?;
+    let locked = engine
+        .lock(&submission, false)
+        .await
+        .map_err(CliError::Failure)?;
     for note in &locked.resolved.lock.notes {
         warn(note);
     }
@@ -43,8 +46,14 @@ pub(super) fn submission(
     workspace: Option<&str>,
 ) -> Result<Submission, CliError> {
     let document = Document::read(input)?;
-    let options = Options { refresh, ..Options::default() };
-    let origin = Origin { actor: "local".into(), via: "cli".into() };
+    let options = Options {
+        refresh,
+        ..Options::default()
+    };
+    let origin = Origin {
+        actor: "local".into(),
+        via: "cli".into(),
+    };
     let submission = Submission::parse(&document.input(), workspace, options, origin)?;
     for warning in submission.warnings() {
         warn(&warning);
@@ -58,7 +67,11 @@ pub(super) async fn exclusive(settings: &Settings) -> Result<DataLock, CliError>
         Claim::Ours(lock) => Ok(lock),
         Claim::Busy => DataLock::wait(&settings.data).await,
         Claim::Served(address) => Err(CliError::input(
-            format!("{} is in use by the server {}", settings.data.display(), address.url),
+            format!(
+                "{} is in use by the server {}",
+                settings.data.display(),
+                address.url
+            ),
             "give another --data, or stop the server",
         )),
     }

@@ -14,7 +14,7 @@ use crate::error::CliError;
 /// Writes a line to standard output.
 fn print(line: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| {
-        CliError::kiln("standard output can't be written", &error)
-    })
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::kiln("standard output can't be written", &error))
 }

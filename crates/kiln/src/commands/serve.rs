@@ -52,7 +52,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     super::print(&format!("kiln listens on {url}"))?;
     let shutdown = CancellationToken::new();
     let tokens: Arc<[_]> = settings.tokens.iter().cloned().map(Arc::new).collect();
-    let state = AppState { engine: engine.clone(), tokens };
+    let state = AppState {
+        engine: engine.clone(),
+        tokens,
+    };
     let server = kiln_server::serve(listener, state, shutdown.clone());
     tokio::pin!(server);
     tokio::select! {
@@ -93,8 +96,10 @@ async fn stop_signal() {
 
 fn log() {
     let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .finish();
     // A second subscriber can only be a test's.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }

@@ -11,7 +11,10 @@ pub(crate) const VARIABLES: [(&str, &str); 24] = [
     ("KILN_LISTEN", "listen"),
     ("KILN_REGISTRY", "registry"),
     ("KILN_EXTRA_CA", "extra_ca"),
-    ("KILN_REGISTRIES_PLAIN_HTTP", "registries.plain_http, comma-separated"),
+    (
+        "KILN_REGISTRIES_PLAIN_HTTP",
+        "registries.plain_http, comma-separated",
+    ),
     ("KILN_BASE_CATALOG", "base.catalog"),
     ("KILN_BASE_CPU", "base.cpu"),
     ("KILN_BASE_GPU", "base.gpu"),
@@ -23,13 +26,25 @@ pub(crate) const VARIABLES: [(&str, &str); 24] = [
     ("KILN_DOCKER_HOST", "docker.host"),
     ("KILN_INSTALL_PATH", "docker.install_binary"),
     ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds"),
-    ("KILN_LIMITS_RESOLVE_TIMEOUT", "limits.resolve_timeout, seconds"),
+    (
+        "KILN_LIMITS_RESOLVE_TIMEOUT",
+        "limits.resolve_timeout, seconds",
+    ),
     ("KILN_LIMITS_BUILD_TIMEOUT", "limits.build_timeout, seconds"),
-    ("KILN_LIMITS_REGISTRY_BUDGET", "limits.registry_budget, seconds"),
+    (
+        "KILN_LIMITS_REGISTRY_BUDGET",
+        "limits.registry_budget, seconds",
+    ),
     ("KILN_LIMITS_VERIFY_AFTER", "limits.verify_after, seconds"),
-    ("KILN_SERVER", "the address of a running `kiln serve` that the command line uses"),
+    (
+        "KILN_SERVER",
+        "the address of a running `kiln serve` that the command line uses",
+    ),
     ("KILN_TOKEN", "the token for that server"),
-    ("KILN_LOG", "the filter of kiln's own log, for example `info` or `kiln_engine=debug`"),
+    (
+        "KILN_LOG",
+        "the filter of kiln's own log, for example `info` or `kiln_engine=debug`",
+    ),
 ];
 
 /// Lays the environment over the file.
@@ -55,14 +70,22 @@ pub(super) fn apply(
                 Err(_) if name.ends_with("MAX_BUILDS") => {
                     faults.push(format!("{name}: `{value}` is not a whole number"));
                 }
-                Err(_) => faults.push(format!("{name}: `{value}` is not a whole number of seconds")),
+                Err(_) => faults.push(format!(
+                    "{name}: `{value}` is not a whole number of seconds"
+                )),
             }
         }
     };
     number("KILN_LIMITS_MAX_BUILDS", &mut file.limits.max_builds);
-    number("KILN_LIMITS_RESOLVE_TIMEOUT", &mut file.limits.resolve_timeout);
+    number(
+        "KILN_LIMITS_RESOLVE_TIMEOUT",
+        &mut file.limits.resolve_timeout,
+    );
     number("KILN_LIMITS_BUILD_TIMEOUT", &mut file.limits.build_timeout);
-    number("KILN_LIMITS_REGISTRY_BUDGET", &mut file.limits.registry_budget);
+    number(
+        "KILN_LIMITS_REGISTRY_BUDGET",
+        &mut file.limits.registry_budget,
+    );
     number("KILN_LIMITS_VERIFY_AFTER", &mut file.limits.verify_after);
     path("KILN_DATA", &mut file.data);
     text("KILN_LISTEN", &mut file.listen);
@@ -72,14 +95,21 @@ pub(super) fn apply(
     text("KILN_BASE_CPU", &mut file.base.cpu);
     text("KILN_BASE_GPU", &mut file.base.gpu);
     text("KILN_CONDA_CHANNEL_ALIAS", &mut file.conda.channel_alias);
-    text("KILN_CONDA_CHANNEL_PRIORITY", &mut file.conda.channel_priority);
+    text(
+        "KILN_CONDA_CHANNEL_PRIORITY",
+        &mut file.conda.channel_priority,
+    );
     text("KILN_PYPI_INDEX_URL", &mut file.pypi.index_url);
     text("KILN_PYPI_INDEX_STRATEGY", &mut file.pypi.index_strategy);
     path("KILN_PYPI_UV", &mut file.pypi.uv);
     text("KILN_DOCKER_HOST", &mut file.docker.host);
     path("KILN_INSTALL_PATH", &mut file.docker.install_binary);
     if let Some(hosts) = variable("KILN_REGISTRIES_PLAIN_HTTP") {
-        file.registries.plain_http =
-            hosts.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect();
+        file.registries.plain_http = hosts
+            .split(',')
+            .map(str::trim)
+            .filter(|h| !h.is_empty())
+            .map(str::to_owned)
+            .collect();
     }
 }

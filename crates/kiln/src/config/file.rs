@@ -103,8 +103,13 @@ impl FileSettings {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = fs_err::read_to_string(path).map_err(|error| format!("--config: {error}"))?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-            let line = if error.span().is_some_and(|s| text[..s.start].ends_with('\n')) {
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = if error
+                .span()
+                .is_some_and(|s| text[..s.start].ends_with('\n'))
+            {
                 line + 1
             } else {
                 line

@@ -102,7 +102,10 @@ impl Settings {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
-        let path = flags.config.clone().or_else(|| variable("KILN_CONFIG").map(PathBuf::from));
+        let path = flags
+            .config
+            .clone()
+            .or_else(|| variable("KILN_CONFIG").map(PathBuf::from));
         let mut file = match path {
             None => FileSettings::default(),
             Some(path) => FileSettings::read(&path).unwrap_or_else(|fault| {
@@ -124,7 +127,11 @@ impl Settings {
             file.registry.clone_from(&flags.registry);
         }
         let settings = parse::settings(file, home, &mut faults);
-        if faults.is_empty() { Ok(settings) } else { Err(SettingsError(faults)) }
+        if faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError(faults))
+        }
     }
 }
 
@@ -134,7 +141,10 @@ mod tests {
 
     fn load(flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         Settings::load(flags, &|name| {
-            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -145,13 +155,19 @@ mod tests {
         let text = "registry = \"file.example.org\"\n[conda]\nchannel_priority = \"strict\"\n";
         std::fs::write(&path, text).unwrap();
         let config = path.to_str().unwrap();
-        let variables =
-            [("HOME", "/home/x"), ("KILN_CONFIG", config), ("KILN_REGISTRY", "env.example.org")];
+        let variables = [
+            ("HOME", "/home/x"),
+            ("KILN_CONFIG", config),
+            ("KILN_REGISTRY", "env.example.org"),
+        ];
         let settings = load(&Flags::default(), &variables).unwrap();
         assert_eq!(settings.registry.as_deref(), Some("env.example.org"));
         assert_eq!(settings.channel_priority, ChannelPriority::Strict);
         assert_eq!(settings.data, PathBuf::from("/home/x/.local/share/kiln"));
-        let flags = Flags { registry: Some("flag.example.org/p".into()), ..Flags::default() };
+        let flags = Flags {
+            registry: Some("flag.example.org/p".into()),
+            ..Flags::default()
+        };
         let settings = load(&flags, &variables).unwrap();
         assert_eq!(settings.registry.as_deref(), Some("flag.example.org/p"));
     }
@@ -182,9 +198,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kiln.toml");
         std::fs::write(&path, "data = \"/d\"\nregistri = \"x\"\n").unwrap();
-        let flags = Flags { config: Some(path), ..Flags::default() };
+        let flags = Flags {
+            config: Some(path),
+            ..Flags::default()
+        };
         let text = load(&flags, &[("HOME", "/h")]).unwrap_err().to_string();
-        assert!(text.contains("line 2") && text.contains("registri"), "{text}");
+        assert!(
+            text.contains("line 2") && text.contains("registri"),
+            "{text}"
+        );
     }
 
     #[test]

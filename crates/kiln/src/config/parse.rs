@@ -8,8 +8,8 @@ use kiln_lock::{ChannelPriority, IndexStrategy};
 use kiln_server::{Right, Token};
 use url::Url;
 
-use super::file::{FileSettings, FileToken};
 use super::Settings;
+use super::file::{FileSettings, FileToken};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8470";
 
@@ -20,20 +20,32 @@ pub(super) fn settings(
     faults: &mut Vec<String>,
 ) -> Settings {
     let listen = listen(file.listen.as_deref(), faults);
-    let tokens: Vec<Token> = file.auth.tokens.iter().filter_map(|t| token(t, faults)).collect();
+    let tokens: Vec<Token> = file
+        .auth
+        .tokens
+        .iter()
+        .filter_map(|t| token(t, faults))
+        .collect();
     if tokens.is_empty() && !listen.ip().is_loopback() {
         faults.push(format!(
             "listen: {listen} is reachable from other machines, and that needs auth.tokens; \
              without tokens kiln listens on loopback only"
         ));
     }
-    let data = file.data.or_else(|| home.map(|home| home.join("kiln"))).unwrap_or_else(|| {
-        faults.push("data: there is no HOME; give --data or KILN_DATA".into());
-        PathBuf::new()
-    });
-    let registry = file.registry.map(|text| text.trim_end_matches('/').to_owned());
+    let data = file
+        .data
+        .or_else(|| home.map(|home| home.join("kiln")))
+        .unwrap_or_else(|| {
+            faults.push("data: there is no HOME; give --data or KILN_DATA".into());
+            PathBuf::new()
+        });
+    let registry = file
+        .registry
+        .map(|text| text.trim_end_matches('/').to_owned());
     if let Some(registry) = &registry
-        && format!("{registry}/azureml/probe").parse::<kiln_oci::Reference>().is_err()
+        && format!("{registry}/azureml/probe")
+            .parse::<kiln_oci::Reference>()
+            .is_err()
     {
         faults.push(format!(
             "registry: `{registry}` is not HOST[/PREFIX], for example localhost:5000/team"
@@ -76,7 +88,9 @@ pub(super) fn settings(
         uv: file.pypi.uv,
         docker_host: file.docker.host,
         install_binary: file.docker.install_binary,
-        max_builds: usize::try_from(file.limits.max_builds.unwrap_or(2)).unwrap_or(2).max(1),
+        max_builds: usize::try_from(file.limits.max_builds.unwrap_or(2))
+            .unwrap_or(2)
+            .max(1),
         resolve_timeout: seconds(file.limits.resolve_timeout, 600),
         build_timeout: seconds(file.limits.build_timeout, 3600),
         registry_budget: seconds(file.limits.registry_budget, 120),
@@ -86,7 +100,9 @@ pub(super) fn settings(
 
 fn listen(text: Option<&str>, faults: &mut Vec<String>) -> SocketAddr {
     let text = text.unwrap_or(DEFAULT_LISTEN);
-    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |p| format!("127.0.0.1:{p}"));
+    let text = text
+        .strip_prefix("localhost:")
+        .map_or(text.to_owned(), |p| format!("127.0.0.1:{p}"));
     text.parse().unwrap_or_else(|_| {
         faults.push(format!(
             "listen: `{text}` is not ADDRESS:PORT, for example {DEFAULT_LISTEN}"
@@ -100,7 +116,9 @@ fn address(field: &str, text: Option<String>, faults: &mut Vec<String>) -> Optio
     let parsed = Url::parse(&text).ok();
     let parsed = parsed.filter(|url| ["http", "https", "file"].contains(&url.scheme()));
     if parsed.is_none() {
-        faults.push(format!("{field}: `{text}` is not an http, https or file address"));
+        faults.push(format!(
+            "{field}: `{text}` is not an http, https or file address"
+        ));
     }
     parsed
 }
