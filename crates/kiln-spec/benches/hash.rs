@@ -25,11 +25,19 @@ fn environment(packages: usize) -> String {
 }
 
 fn definition(text: &str) -> Definition {
+    read(text, Some(Kind::Conda))
+}
+
+fn json_definition(text: &str) -> Definition {
+    read(text, None)
+}
+
+fn read(text: &str, kind: Option<Kind>) -> Definition {
     let (files, overrides) = (BTreeMap::new(), Overrides::default());
     let input = Input {
         file_name: "environment.yml",
         bytes: text.as_bytes(),
-        kind: Some(Kind::Conda),
+        kind,
         files: &files,
         overrides: &overrides,
     };
@@ -41,6 +49,24 @@ fn definition(text: &str) -> Definition {
 fn parse_and_hash(bencher: divan::Bencher, packages: usize) {
     let text = environment(packages);
     bencher.bench(|| definition(divan::black_box(&text)).spec_hash());
+}
+
+/// The same environment as an Azure ML document holds it.
+#[divan::bench(args = [50, 200])]
+fn parse_and_hash_json(bencher: divan::Bencher, packages: usize) {
+    let conda: Vec<String> = (0..packages / 2)
+        .map(|n| format!("\"package-{n}>=1.{n}.0,<{}\"", n + 2))
+        .collect();
+    let pip: Vec<String> = (packages / 2..packages)
+        .map(|n| format!("\"Package_{n}[extra]==1.{n}.0\""))
+        .collect();
+    let text = format!(
+        "{{\"channels\": [\"conda-forge\"], \"dependencies\": [{}, {{\"pip\": [{}]}}]}}",
+        conda.join(", "),
+        pip.join(", ")
+    );
+    let text = divan::black_box(text);
+    bencher.bench(|| json_definition(&text).spec_hash());
 }
 
 /// Canonical JSON and hash of a definition that is there.

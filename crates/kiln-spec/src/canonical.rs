@@ -75,20 +75,68 @@ fn render(value: &Value, text: &mut String) {
 /// RFC 8785, section 3.2.2.2.
 fn render_string(string: &str, text: &mut String) {
     text.push('"');
-    for c in string.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\u{c}' => text.push_str("\\f"),
-            '\r' => text.push_str("\\r"),
-            c if c < '\u{20}' => {
-                write!(text, "\\u{:04x}", u32::from(c)).expect("writing to a String never fails");
-            }
-            c => text.push(c),
+    let mut rest = string;
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        text.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            8 => text.push_str("\\b"),
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            12 => text.push_str("\\f"),
+            b'\r' => text.push_str("\\r"),
+            byte => write!(text, "\\u{byte:04x}").expect("writing to a String never fails"),
+        }
+        rest = &rest[at + 1..];
+    }
+    text.push_str(rest);
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(value: &Value) -> String {
+        let mut text = String::new();
+        render(value, &mut text);
+        text
+    }
+
+    #[test]
+    fn strings_are_escaped_as_rfc_8785_says() {
+        let text = "a\"\\/\u{8}\t\n\u{c}\r\u{1f}\u{7f}é😀";
+        assert_eq!(
+            rendered(&Value::String(text.into())),
+            "\"a\\\"\\\\/\\b\\t\\n\\f\\r\\u001f\u{7f}é😀\""
+        );
+    }
+
+    #[test]
+    fn keys_sort_by_utf_16_units() {
+        // RFC 8785, section 3.2.3: U+1F600 is D83D DE00, and so before U+FB33.
+        let value = serde_json::json!({"\u{fb33}": 1, "\u{1f600}": 2, "a": 3, "\r": 4});
+        assert_eq!(
+            rendered(&value),
+            "{\"\\r\":4,\"a\":3,\"\u{1f600}\":2,\"\u{fb33}\":1}"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_not_canonical_is_refused() {
+        let json = r#"{"base":{"default":"cpu"},"platform":"linux/amd64","python":{"user_managed":false}}"#;
+        assert!(Definition::from_canonical_json(json).is_ok());
+        for other in [
+            json.replace(',', ", "),
+            json.replace("cpu", "tpu"),
+            format!("{json} "),
+            String::new(),
+        ] {
+            assert!(Definition::from_canonical_json(&other).is_err(), "{other}");
         }
     }
-    text.push('"');
 }

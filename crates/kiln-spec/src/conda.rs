@@ -1,6 +1,7 @@
 //! conda's environment.yml, and the same map inside an Azure ML environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use crate::channel;
 use crate::definition::{Conda, Pip};
@@ -239,51 +240,16 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
     };
     let mut pip_items = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let field = format!("dependencies[{index}]");
+        let field = || format!("dependencies[{index}]");
         match &item.value {
             Value::Scalar(text, Scalar::Text) => match MatchSpec::parse(text) {
                 Ok(spec) => found.specs.push(spec),
-                Err(fault) => context.error(item.line, &field, fault.reason, fault.remedy),
+                Err(fault) => context.error(item.line, &field(), fault.reason, fault.remedy),
             },
-            Value::Map(entries) => {
-                for part in entries {
-                    if part.key.starts_with("sel(") {
-                        context.error(
-                            part.line,
-                            &field,
-                            format!(
-                                "{} is a selector, which conda does not know",
-                                quoted(&part.key)
-                            ),
-                            "list the packages of the platform that is built",
-                        );
-                        continue;
-                    }
-                    if part.key != "pip" {
-                        context.error(
-                            part.line,
-                            &field,
-                            format!("{} is no section of dependencies", quoted(&part.key)),
-                            "list packages as texts, and pip's requirements under `pip:`",
-                        );
-                        continue;
-                    }
-                    match &part.value.value {
-                        Value::List(list) => {
-                            let numbered = list.iter().enumerate();
-                            pip_items.extend(
-                                numbered.map(|(n, node)| (format!("{field}.pip[{n}]"), node)),
-                            );
-                        }
-                        Value::Scalar(_, Scalar::Null) => {}
-                        Value::Scalar(..) => pip_items.push((format!("{field}.pip"), &part.value)),
-                        Value::Map(_) => wrong_kind(context, part, "a list of requirements"),
-                    }
-                }
-            }
+            Value::Map(entries) => sections(entries, index, &mut pip_items, context),
             _ => context.error(
                 item.line,
-                &field,
+                &field(),
                 format!("{} stands where a dependency is expected", item.kind()),
                 "write a package, or a `pip:` section",
             ),
@@ -295,63 +261,149 @@ fn dependencies(entry: &Entry, context: &mut Context<'_>) -> Dependencies {
     found
 }
 
-fn refuse_selectors(items: &[Node], pip_items: &[(String, &Node)], context: &mut Context<'_>) {
-    let lines: Vec<&str> = context.text.lines().collect();
-    let items = items.iter().filter(|item| item.text().is_some());
-    for item in items.chain(pip_items.iter().map(|(_, node)| *node)) {
-        if let Some(selector) = lines
-            .get(item.line.saturating_sub(1))
-            .and_then(|line| selector::of(line))
-        {
+/// An item of a `pip:` section.
+struct PipItem<'n> {
+    /// The position of the section among the dependencies.
+    section: usize,
+    /// The position in the section, where it is a list.
+    position: Option<usize>,
+    node: &'n Node,
+}
+
+impl PipItem<'_> {
+    /// Writes where the item stands.
+    fn write_field(&self, path: &str, field: &mut String) {
+        field.clear();
+        let dot = if path.is_empty() { "" } else { "." };
+        let section = self.section;
+        let written = match self.position {
+            Some(position) => write!(field, "{path}{dot}dependencies[{section}].pip[{position}]"),
+            None => write!(field, "{path}{dot}dependencies[{section}].pip"),
+        };
+        written.expect("writing to a String never fails");
+    }
+}
+
+/// The maps among the dependencies: `pip:` is the one that conda knows.
+fn sections<'n>(
+    entries: &'n [Entry],
+    section: usize,
+    pip_items: &mut Vec<PipItem<'n>>,
+    context: &mut Context<'_>,
+) {
+    for part in entries {
+        if part.key != "pip" {
+            let (reason, remedy) = if part.key.starts_with("sel(") {
+                (
+                    format!(
+                        "{} is a selector, which conda does not know",
+                        quoted(&part.key)
+                    ),
+                    "list the packages of the platform that is built",
+                )
+            } else {
+                (
+                    format!("{} is no section of dependencies", quoted(&part.key)),
+                    "list packages as texts, and pip's requirements under `pip:`",
+                )
+            };
             context.error(
-                item.line,
+                part.line,
+                &format!("dependencies[{section}]"),
+                reason,
+                remedy,
+            );
+            continue;
+        }
+        match &part.value.value {
+            Value::List(list) => {
+                pip_items.extend(list.iter().enumerate().map(|(position, node)| PipItem {
+                    section,
+                    position: Some(position),
+                    node,
+                }));
+            }
+            Value::Scalar(_, Scalar::Null) => {}
+            Value::Scalar(..) => {
+                pip_items.push(PipItem {
+                    section,
+                    position: None,
+                    node: &part.value,
+                });
+            }
+            Value::Map(_) => wrong_kind(context, part, "a list of requirements"),
+        }
+    }
+}
+
+/// Looks at each line once: in a flow style many items share one.
+fn refuse_selectors(items: &[Node], pip_items: &[PipItem<'_>], context: &mut Context<'_>) {
+    if !context.text.contains('#') {
+        return;
+    }
+    let texts: Vec<&str> = context.text.lines().collect();
+    let items = items.iter().filter(|item| item.text().is_some());
+    let lines: BTreeSet<usize> = items
+        .chain(pip_items.iter().map(|item| item.node))
+        .map(|item| item.line)
+        .collect();
+    for line in lines {
+        let text = texts.get(line.saturating_sub(1));
+        if let Some(selector) = text.and_then(|text| selector::of(text)) {
+            context.error(
+                line,
                 "dependencies",
-                format!("the selector `# [{selector}]` means something to conda-build, and nothing to conda"),
+                format!(
+                    "the selector `# [{selector}]` means something to conda-build, and nothing to conda"
+                ),
                 "list the packages of the platform that is built, and drop the selector",
             );
         }
     }
 }
 
-fn pip_section(items: &[(String, &Node)], line: usize, context: &mut Context<'_>) -> Option<Pip> {
+fn pip_section(items: &[PipItem<'_>], line: usize, context: &mut Context<'_>) -> Option<Pip> {
+    let mut field = String::new();
     let mut faults = Vec::new();
     let mut reader =
         requirements::Reader::new(context.files, context.findings, context.credentials);
-    for (field, node) in items {
-        let full = if context.path.is_empty() {
-            field.clone()
-        } else {
-            format!("{}.{field}", context.path)
-        };
-        match node.text() {
-            Some(text) => reader.item(
-                Place {
+    for item in items {
+        match item.node.text() {
+            Some(text) => {
+                item.write_field(context.path, &mut field);
+                let place = Place {
                     file: context.file,
-                    line: node.line,
-                    field: &full,
-                },
-                text,
-            ),
+                    line: item.node.line,
+                    field: &field,
+                };
+                reader.item(place, text);
+            }
             // An empty line of a requirements file, as the SDK sends it.
-            None if node.is_null() => {}
-            None => faults.push((node.line, field.clone(), node.kind())),
+            None if item.node.is_null() => {}
+            None => faults.push(item),
         }
     }
-    let field = if context.path.is_empty() {
-        "dependencies.pip".to_owned()
-    } else {
-        format!("{}.dependencies.pip", context.path)
+    let section = match context.path {
+        "" => "dependencies.pip".to_owned(),
+        path => format!("{path}.dependencies.pip"),
     };
     let pip = reader.finish(Place {
         file: context.file,
         line,
-        field: &field,
+        field: &section,
     });
-    for (line, field, kind) in faults {
-        context.error(
-            line,
-            &field,
-            format!("{kind} stands where a requirement is expected"),
+    for item in faults {
+        item.write_field(context.path, &mut field);
+        context.findings.error(
+            Place {
+                file: context.file,
+                line: item.node.line,
+                field: &field,
+            },
+            format!(
+                "{} stands where a requirement is expected",
+                item.node.kind()
+            ),
             "write a line of a requirements file",
         );
     }

@@ -16,11 +16,19 @@ enum Constraint {
     Any,
 }
 
+/// Terms of one constraint.
+const TERM_LIMIT: usize = 1000;
+
 /// Operators, longest first.
 const OPERATORS: [&str; 7] = ["==", "!=", ">=", "<=", "~=", ">", "<"];
 
 /// The canonical text of a version constraint; `*` is any version.
 pub(crate) fn canonical(text: &str) -> Result<String, VersionFault> {
+    if text.matches([',', '|']).count() >= TERM_LIMIT {
+        return Err(VersionFault(format!(
+            "a version has more than {TERM_LIMIT} terms"
+        )));
+    }
     let mut parser = Parser { text, depth: 0 };
     let constraint = parser.or()?;
     if !parser.text.is_empty() {
@@ -215,6 +223,16 @@ fn valid_version(text: &str) -> bool {
 
 /// One separator and no leading zeros in numbers; `whole` also drops trailing `.0` parts.
 fn normal(version: &str, whole: bool) -> String {
+    let plain = |part: &str| {
+        part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
+    if version.split('.').all(plain) {
+        let mut version = version;
+        while let Some(shorter) = version.strip_suffix(".0").filter(|_| whole) {
+            version = shorter;
+        }
+        return version.to_owned();
+    }
     let (public, local) = match version.split_once('+') {
         Some((public, local)) => (public, Some(local)),
         None => (version, None),

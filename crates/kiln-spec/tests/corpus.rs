@@ -203,6 +203,16 @@ fn hostile_documents_are_refused_or_read_in_time() {
         format!("dependencies: {}", full("[")),
         format!("dependencies: {}", full("- ")),
         format!("dependencies:\n{}", full("- a\n").trim_end()),
+        format!("dependencies: [{}]", full("a,").trim_end_matches("a,")),
+        format!(
+            "dependencies: [{}a] # [linux]",
+            "a,".repeat(HOSTILE_BYTES / 2 - 20)
+        ),
+        format!(
+            "{{\"dependencies\": [{}\"a\"]}}",
+            "\"a\",".repeat(HOSTILE_BYTES / 4 - 20)
+        ),
+        format!("dependencies:\n{}", full("- a # [linux]\n")),
         format!("dependencies: {}", full("? ")),
         format!("dependencies: \"{}", full("a")),
         format!("dependencies: {}", full("a: ")),

@@ -71,6 +71,13 @@ impl<'a> Reader<'a> {
 
     /// Reads one item of a pip list, which is a line of a requirements file.
     pub(crate) fn item(&mut self, place: Place<'_>, text: &str) {
+        if !text.contains(['\n', '\r', '\\', '#']) {
+            let text = text.trim();
+            if !text.is_empty() {
+                self.line(place, text, "", Role::Requirements);
+            }
+            return;
+        }
         for line in logical(text) {
             self.line(place, &line.text, "", Role::Requirements);
         }
