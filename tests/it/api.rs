@@ -141,7 +141,7 @@ async fn a_cancelled_build_stops_and_leaves_nothing_behind() {
     let ended: Value = ended.json().await.unwrap();
     assert_eq!(ended["state"], "CANCELLED", "{ended}");
     assert_eq!(ended["error"]["class"], "cancelled");
-    assert_eq!(Docker::leftovers(), "");
+    assert_eq!(Docker::leftovers(&id), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ fn the_second_run_says_cached_and_starts_no_build() {
     let other_order = format!("# a comment\n\n{}", spec());
     let third = kiln.build_ok("other.txt", &other_order, &[]);
     assert_eq!(third.json()["cached"], true);
-    assert_eq!(Docker::leftovers(), "");
+    assert_eq!(Docker::leftovers(&first.text("build_id")), "");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn environment(user_managed: bool, pip: &[&str]) -> String {
         "python": {
             "userManagedDependencies": user_managed,
             "interpreterPath": "python3",
-            "condaDependencies": { "channels": ["synthetic"], "dependencies": dependencies },
+            "condaDependencies": { "channels": ["conda-forge"], "dependencies": dependencies },
         },
         "docker": { "baseImage": kiln_tests::base("foo:1") },
     })

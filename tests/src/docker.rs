@@ -45,10 +45,11 @@ impl Docker {
         answer.stdout.trim().to_owned()
     }
 
-    /// Containers and images that belong to builds of kiln.
-    pub fn leftovers() -> String {
-        let containers = Self::run(&["ps", "-aq", "--filter", "label=io.kiln.build"]).stdout;
-        let images = Self::run(&["images", "-q", "--filter", "label=io.kiln.build"]).stdout;
+    /// Containers and images that a build left in the engine.
+    pub fn leftovers(build_id: &str) -> String {
+        let label = format!("label=io.kiln.build={build_id}");
+        let containers = Self::run(&["ps", "-aq", "--filter", &label]).stdout;
+        let images = Self::run(&["images", "-aq", "--filter", &label]).stdout;
         containers + &images
     }
 }
