@@ -238,7 +238,9 @@ pub(crate) fn platform(text: &str) -> Result<String, String> {
         _ => return Err(format!("{} is no platform", quoted(text))),
     };
     match (architecture, variant, parts.next()) {
-        (_, None, None) | ("arm64", Some("v8"), None) => Ok(format!("linux/{architecture}")),
+        (_, None, None) | ("arm64", Some("v8"), None) | ("amd64", Some("v1"), None) => {
+            Ok(format!("linux/{architecture}"))
+        }
         (_, Some(variant @ ("v2" | "v3" | "v4" | "v9")), None) => {
             Ok(format!("linux/{architecture}/{variant}"))
         }
@@ -313,6 +315,8 @@ mod tests {
     #[case("amd64", Some("linux/amd64"))]
     #[case("linux/aarch64", Some("linux/arm64"))]
     #[case("linux/arm64/v8", Some("linux/arm64"))]
+    #[case("linux/amd64/v1", Some("linux/amd64"))]
+    #[case("linux/amd64/v3", Some("linux/amd64/v3"))]
     #[case("windows/amd64", None)]
     #[case("linux/amd64/v2/x", None)]
     #[case("linux/", None)]

@@ -172,7 +172,11 @@ impl Builder {
                     });
                 } else {
                     let Value::Scalar(text, _) = node.value else {
-                        return Err(ReadError::syntax(line, "a key is a list or a map"));
+                        return Err(ReadError {
+                            line,
+                            reason: "a key is a list or a map, as `{{` reads without quotes".into(),
+                            remedy: "quote texts that begin with `{` or `[`, and fill in templates",
+                        });
                     };
                     *key = Some((text, line));
                 }

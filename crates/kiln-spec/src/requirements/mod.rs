@@ -328,15 +328,11 @@ impl<'a> Reader<'a> {
     }
 
     fn editable(&mut self, place: Place<'_>, value: &str, role: Role) {
-        let vcs = value
-            .split("://")
-            .next()
-            .is_some_and(|scheme| scheme.contains('+'));
-        if role == Role::Constraints || !(vcs || value.contains("@ git+")) {
+        if role == Role::Constraints || !value.contains("://") {
             self.findings.error(
                 place,
                 format!(
-                    "`-e {}` is a path, and kiln builds without your files",
+                    "{} behind `-e` is a path, and kiln builds without your files",
                     quoted(value)
                 ),
                 "upload a wheel of the project to kiln, or name its git address",
