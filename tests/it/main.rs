@@ -8,5 +8,6 @@ mod faults;
 mod layers;
 mod pip;
 mod refresh;
+mod registry_server;
 mod secrets;
 mod user_managed;

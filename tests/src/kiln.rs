@@ -61,8 +61,11 @@ impl From<Output> for Answer {
     }
 }
 
-/// The binary that cargo built beside this test.
+/// The kiln to test: the named one, or the one that cargo built beside this test.
 pub(crate) fn binary(name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os("KILN_TEST_BINARY") {
+        return path.into();
+    }
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test
         .parent()

@@ -37,6 +37,8 @@ fn with_bed(
         command.env("KILN_TESTBED", &paths.cache);
         command.env("KILN_TEST_BINARY", &binaries.kiln);
         command.env("KILN_INSTALL_PATH", &binaries.install);
+        command.env("KILN_TEST_REGISTRY", bed.registry_host());
+        command.env("KILN_TEST_CHANNELS", bed.channels());
     };
     // Arguments choose what is run, so there are no doc tests with them.
     let everything = runner.is_empty();

@@ -52,8 +52,8 @@ pub(crate) async fn run(settings: Settings, _args: DoctorArgs) -> Result<(), Cli
     tell("python3 with pip, or uv", python())?;
     if major.is_some_and(|major| major < ADVISED_ENGINE) {
         super::print(
-            "note    Docker Engine: an engine this old is fine for environments of people you trust \
-             (`docker.trust = single`); others should get a newer, rootless one",
+            "note    Docker Engine: an engine this old is fine for environments of people you trust; \
+             others' Dockerfiles should be built by a newer, rootless one",
         )?;
     }
     if missing == 0 {
