@@ -1,4 +1,8 @@
 //! The one integration test binary.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fault in a test's own set-up ends the test"
+)]
 
 mod api;
 mod cache;

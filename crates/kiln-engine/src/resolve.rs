@@ -88,12 +88,13 @@ impl Inner {
             reporter,
             last: Mutex::new(None),
         };
-        let resolving = async {
+        // Boxed: a resolution's state is large, and every future around it would carry it.
+        let resolving = Box::pin(async {
             match stored {
                 Some(lock) => self.resolver.reuse(&request, lock).await,
                 None => self.resolver.resolve(&request, &progress, cancel).await,
             }
-        };
+        });
         let resolved = within(limit, "resolving", resolving).await?;
         let resolved = resolved.map_err(|error| of_resolve(&error))?;
         for warning in &resolved.warnings {

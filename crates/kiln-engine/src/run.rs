@@ -132,14 +132,14 @@ impl Engine {
             log,
         };
         let tasks = self.inner.tasks.clone();
-        tasks.spawn(run.to_end());
+        tasks.spawn(run.finish());
         Ok(updates)
     }
 }
 
 impl Run {
     /// Runs the build and writes how it ended, whatever happens in between.
-    async fn to_end(self) {
+    async fn finish(self) {
         let cancel = self.active.cancel.clone();
         let began = Instant::now();
         let work_dir = self.inner.settings.work_dir.join(&self.build.id);

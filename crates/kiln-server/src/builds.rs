@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::router::AppState;
 
 /// The longest a request may wait for its build.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// Builds a page of the list holds at most.
 const PAGE_LIMIT: u32 = 200;
 
