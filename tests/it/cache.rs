@@ -73,6 +73,19 @@ fn skopeo_and_docker_see_the_same_image_with_its_labels_and_tags() {
             inspected["Labels"]["io.kiln.spec-hash"],
             built.text("spec_hash").as_str()
         );
+        let standard =
+            |name: &str| &inspected["Labels"][format!("org.opencontainers.image.{name}")];
+        assert_eq!(standard("title"), built.text("name").as_str());
+        assert_eq!(
+            standard("base.name"),
+            kiln_tests::base("debian:12").as_str()
+        );
+        assert!(
+            standard("base.digest")
+                .as_str()
+                .unwrap()
+                .starts_with("sha256:")
+        );
     }
     let code = "import foo, importlib.metadata as m; print(m.version('foo'))";
     assert_eq!(Docker::python(&built.text("image"), code), "1.0");

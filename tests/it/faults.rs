@@ -37,6 +37,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 #[test]
+fn a_program_learns_of_a_refused_document_from_the_last_object_too() {
+    let answer = Kiln::new().build("requirements.txt", "foo===\n", &[]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert_eq!(class(&answer), "invalid");
+    assert!(
+        message(&answer).contains("requirements.txt:1"),
+        "{answer:?}"
+    );
+    assert!(answer.json()["duration_ms"].is_u64(), "{answer:?}");
+}
+
+#[test]
 fn a_registry_that_is_down_is_a_retryable_failure_of_the_network() {
     let kiln = Kiln::with_registry("localhost:1/t").env("KILN_LIMITS_REGISTRY_BUDGET", "1");
     let answer = kiln.build("requirements.txt", &requirements(), &[]);

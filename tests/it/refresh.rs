@@ -1,6 +1,7 @@
 //! A channel gains a newer package.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use kiln_tests::{Docker, Kiln};
 
@@ -27,10 +28,11 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     } else {
         channel.clone()
     };
+    let served = FolderServer::start(&folder);
     let environment = |numlike: &str| {
         format!(
             "name: x\nchannels:\n  - {}\ndependencies:\n  - python=3.11\n  - {numlike}\n",
-            serve(&folder)
+            served.address
         )
     };
     let unpinned = environment("numlike");
@@ -66,38 +68,42 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     assert!(answer.stdout.contains("numlike-2.0"), "{answer:?}");
 }
 
-/// The channel's address; kiln takes folders by `file:` only where an operator says so.
-fn serve(folder: &str) -> String {
-    use std::sync::OnceLock;
-    static SERVER: OnceLock<String> = OnceLock::new();
-    SERVER
-        .get_or_init(|| {
-            let mut child = Command::new("python3")
-                .args(["-u", "-c", SERVE])
-                .arg(folder)
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut line = String::new();
-            let stdout = child.stdout.take().unwrap();
-            std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
-            line.trim().to_owned()
-        })
-        .clone()
+/// A folder behind http: kiln takes folders by `file:` only where an operator says so.
+struct FolderServer {
+    process: Child,
+    address: String,
 }
 
-/// Serves a folder on a free port until its parent is gone.
+impl FolderServer {
+    fn start(folder: &str) -> Self {
+        let mut process = Command::new("python3")
+            .args(["-u", "-c", SERVE, folder])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        let stdout = process.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut address).unwrap();
+        Self {
+            process,
+            address: address.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for FolderServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Serves a folder on a free port.
 const SERVE: &str = "
-import functools, http.server, os, sys, threading, time
+import functools, http.server, os, sys
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
-handler.log_message = lambda *a: None
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
 print('http://127.0.0.1:%d' % server.server_port, flush=True)
-parent = os.getppid()
-def watch():
-    while os.getppid() == parent: time.sleep(0.5)
-    os._exit(0)
-threading.Thread(target=watch, daemon=True).start()
 sys.stderr = open(os.devnull, 'w')
 server.serve_forever()
 ";

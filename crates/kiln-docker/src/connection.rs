@@ -117,15 +117,14 @@ impl Connection {
 
     /// A raw connection that was switched to HTTP/2 by `POST /grpc`.
     async fn upgraded(&self) -> std::io::Result<Box<dyn Stream>> {
-        let mut stream: Box<dyn Stream> = match self.host.strip_prefix("unix://") {
-            Some(path) => Box::new(UnixStream::connect(Path::new(path)).await?),
-            None => {
-                let address = self
-                    .host
-                    .trim_start_matches("tcp://")
-                    .trim_start_matches("http://");
-                Box::new(TcpStream::connect(address).await?)
-            }
+        let mut stream: Box<dyn Stream> = if let Some(path) = self.host.strip_prefix("unix://") {
+            Box::new(UnixStream::connect(Path::new(path)).await?)
+        } else {
+            let address = self
+                .host
+                .trim_start_matches("tcp://")
+                .trim_start_matches("http://");
+            Box::new(TcpStream::connect(address).await?)
         };
         let request = "POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(request.as_bytes()).await?;

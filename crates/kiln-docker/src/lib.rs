@@ -2,11 +2,12 @@
 //! digest with kiln's own registry client.
 
 mod backend;
+mod build;
 mod classify;
 mod compress;
 mod connection;
-mod context;
 mod export;
+mod files;
 mod progress;
 mod push;
 mod read_back;

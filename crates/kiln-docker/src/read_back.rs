@@ -38,9 +38,10 @@ impl Installed {
                 continue;
             };
             self.whiteout(path);
-            let conda = path.strip_prefix("conda-meta/").is_some_and(|name| {
-                name.ends_with(".json") && !name.contains('/') && !name.starts_with(".wh.")
-            });
+            let conda = path
+                .strip_prefix("conda-meta/")
+                .and_then(|name| name.strip_suffix(".json"))
+                .is_some_and(|name| !name.contains('/') && !name.starts_with(".wh."));
             let metadata =
                 path.ends_with(".dist-info/METADATA") && path.contains("/site-packages/");
             if !entry.header().entry_type().is_file() || !(conda || metadata) {

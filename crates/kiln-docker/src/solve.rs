@@ -1,9 +1,9 @@
 //! One BuildKit build: context in, image in the engine out; followed, limited in time, and stoppable.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -38,10 +38,12 @@ pub(crate) struct Solve<'a> {
     /// Labels of the local image.
     pub(crate) labels: &'a [(String, String)],
     /// Secrets by id, each a file that only this user can read.
-    pub(crate) secrets: &'a [(String, &'a Path)],
+    pub(crate) secrets: &'a [(String, PathBuf)],
     /// (host, user, password).
     pub(crate) credentials: &'a [(String, String, PullSecret)],
-    pub(crate) timeout: Duration,
+    /// The whole build's limit, for people; this part ends at the deadline.
+    pub(crate) limit: Duration,
+    pub(crate) deadline: Instant,
 }
 
 /// Runs a build. When it is cancelled or takes too long, BuildKit is told and has stopped when this
@@ -93,7 +95,7 @@ pub(crate) async fn run(
         options = options.label(name, value);
     }
     for (id, path) in solve.secrets {
-        options = options.set_secret(id, &SecretSource::File(path.to_path_buf()));
+        options = options.set_secret(id, &SecretSource::File(path.clone()));
     }
     let stop = CancellationToken::new();
     let building = Building {
@@ -108,7 +110,7 @@ pub(crate) async fn run(
     let runtime = tokio::runtime::Handle::current();
     // bollard's future can't move between threads: it gets one of its own.
     let mut building = tokio::task::spawn_blocking(move || runtime.block_on(building.run()));
-    let limit = tokio::time::sleep(solve.timeout);
+    let limit = tokio::time::sleep_until(solve.deadline.into());
     tokio::pin!(limit);
     let mut following = true;
     let outcome = loop {
@@ -151,7 +153,7 @@ pub(crate) async fn run(
         )),
         Ended::TooLong => Err(Failure::new(
             FailureClass::Timeout,
-            format!("the build took longer than {} s", solve.timeout.as_secs()),
+            format!("the build took longer than {} s", solve.limit.as_secs()),
             "raise `limits.build_timeout`, or make the environment smaller",
         )),
     }

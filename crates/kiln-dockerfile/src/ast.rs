@@ -66,6 +66,15 @@ pub enum Mount {
         /// The absolute path inside the container.
         target: &'static str,
     },
+    /// A folder of an image that the engine has, read-only.
+    Image {
+        /// The image's reference.
+        image: String,
+        /// The absolute path inside the image.
+        source: String,
+        /// The absolute path inside the container.
+        target: &'static str,
+    },
     /// A file of another stage, read-only.
     Stage {
         /// The stage's name.
@@ -149,6 +158,13 @@ impl Mount {
         match self {
             Self::Context { source, target } => {
                 format!("type=bind,source={source},target={target}")
+            }
+            Self::Image {
+                image,
+                source,
+                target,
+            } => {
+                format!("type=bind,from={image},source={source},target={target}")
             }
             Self::Stage {
                 from,

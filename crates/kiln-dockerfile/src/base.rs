@@ -52,6 +52,10 @@ impl FromReference {
         Ok(Self(reference.to_string()))
     }
 
+    pub(crate) fn local(image: &Reference) -> Self {
+        Self(image.to_string())
+    }
+
     pub(crate) fn constant(image: &'static str) -> Self {
         Self(image.to_owned())
     }

@@ -41,6 +41,7 @@ mod context;
 mod error;
 mod folder;
 mod kiln_install;
+mod local_images;
 mod plain;
 mod plan;
 mod quote;
@@ -52,9 +53,14 @@ pub use ast::{Dockerfile, Instruction, Mount};
 pub use base::{BaseImage, user_image_name};
 pub use context::{Content, ContextFile, Sources, write_tar};
 pub use error::PlanError;
+pub use local_images::LocalImages;
 pub use plan::{Installer, Plan, PlanInput, SecretMount, Tool, plan};
 pub use quote::{EnvName, EnvValue, Part};
 pub use user_dockerfile::{UserDockerfile, UserDockerfileError};
+
+/// The id of the secret that holds certificate authorities to trust beside the base's own, as a PEM
+/// bundle; a user's own Dockerfile may mount it too.
+pub const EXTRA_CA_SECRET: &str = "kiln-ca";
 
 /// The prefix of an environment that kiln's own installer makes.
 pub const KILN_PREFIX: &str = "/opt/kiln/env";

@@ -8,7 +8,7 @@ use crate::ast::{Instruction, Mount};
 use crate::base::UserName;
 use crate::context::{Content, ContextFile};
 use crate::plan::{SecretMount, Tool};
-use crate::{AZUREML_ENVS, KILN_PREFIX};
+use crate::{AZUREML_ENVS, EXTRA_CA_SECRET, KILN_PREFIX};
 
 /// Where a step sees the context's folder [`FOLDER`].
 pub(crate) const MOUNT_POINT: &str = "/run/kiln";
@@ -208,12 +208,12 @@ impl<'a> Shell<'a> {
     /// Lets the step's programs trust the extra CA beside the base's own; it lives in memory only.
     pub(crate) fn trust_extra_ca(&mut self, secrets: &mut Vec<SecretMount>) {
         secrets.push(SecretMount {
-            id: "kiln-ca",
+            id: EXTRA_CA_SECRET,
             target: EXTRA_CA,
             what: "a PEM bundle of certificate authorities to trust beside the base's own",
         });
         self.mount(Mount::Secret {
-            id: "kiln-ca",
+            id: EXTRA_CA_SECRET,
             target: EXTRA_CA,
         });
         self.mount(Mount::Memory { target: TRUST });

@@ -267,8 +267,6 @@ impl Run {
         fs_err::tokio::create_dir_all(&work_dir)
             .await
             .map_err(|error| of_io("kiln's work folder", &error))?;
-        let mut labels = labels(&self.key.1, &resolved.lock.hash().to_hex());
-        labels.insert("io.kiln.backend".into(), self.backend.name().into());
         let platform: Platform = self.definition.platform.parse().unwrap_or_default();
         let base = resolved.base.as_ref().map(|base| &base.reference);
         let pull_credentials = self.access.pull_credentials(base).await;
@@ -281,7 +279,7 @@ impl Run {
             facts: resolved.facts.clone(),
             base: resolved.base.clone(),
             repository: self.repository_reference()?,
-            labels,
+            labels: labels(&self.key.1, &resolved.lock, self.backend.name()),
             archives,
             registry: self.access.registry.clone(),
             pull_credentials,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_api::{BackendChoice, BuildRequest};
+use kiln_lock::Lock;
 use kiln_spec::{Input, Kind, Overrides, Parsed, SpecHash};
 use kiln_store::Scope;
 
@@ -123,12 +124,25 @@ impl Submission {
     }
 }
 
-/// The labels of an image, by name; `generation` is not among them, because equal content is one
-/// image whatever its number.
-pub(crate) fn labels(spec_hash: &SpecHash, lock_hash: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("io.kiln.spec-hash".to_owned(), spec_hash.to_hex()),
-        ("io.kiln.name".to_owned(), spec_hash.image_name()),
-        ("io.kiln.lock-hash".to_owned(), lock_hash.to_owned()),
-    ])
+/// The labels of an image, by name: kiln's own, and those of the OCI image specification, "Annotations".
+/// The generation is not among them, because equal content is one image whatever its number.
+pub(crate) fn labels(spec_hash: &SpecHash, lock: &Lock, backend: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("io.kiln.spec-hash", spec_hash.to_hex()),
+        ("io.kiln.name", spec_hash.image_name()),
+        ("io.kiln.lock-hash", lock.hash().to_hex()),
+        ("io.kiln.backend", backend.to_owned()),
+        ("org.opencontainers.image.title", spec_hash.image_name()),
+    ]);
+    if let Some(base) = &lock.base {
+        labels.insert("org.opencontainers.image.base.name", base.reference.clone());
+        labels.insert(
+            "org.opencontainers.image.base.digest",
+            base.digest.to_string(),
+        );
+    }
+    labels
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

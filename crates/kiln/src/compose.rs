@@ -24,7 +24,7 @@ use crate::error::CliError;
 /// The catalog that is built in.
 const CATALOG: &str = include_str!("../../../base-images/catalog.toml");
 /// How long a failure that asking again would repeat is remembered.
-const REMEMBER_FAILURE: Duration = Duration::from_secs(600);
+const REMEMBER_FAILURE: Duration = Duration::from_mins(10);
 /// Archives that are fetched at once.
 const FETCHES: usize = 8;
 
@@ -203,7 +203,7 @@ fn http(extra_ca: Option<&Bytes>) -> Result<reqwest::Client, CliError> {
         .referer(false)
         .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(30))
-        .read_timeout(Duration::from_secs(60));
+        .read_timeout(Duration::from_mins(1));
     if let Some(pem) = extra_ca {
         let certificates = reqwest::Certificate::from_pem_bundle(pem)
             .map_err(|error| CliError::kiln("extra_ca is no PEM bundle", &error))?;

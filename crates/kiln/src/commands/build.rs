@@ -67,47 +67,49 @@ impl From<BackendArg> for BackendChoice {
     }
 }
 
-/// The last object of `--json`: the API's fields and how long it took.
+/// The last object of `--json`: the API's fields and how long it took. A failure before kiln could
+/// accept the environment has no more than `error`.
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]
-    status: &'a BuildStatus,
+    status: Option<&'a BuildStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
     duration_ms: u64,
 }
 
 /// Runs the command.
 pub(crate) async fn run(settings: Settings, args: BuildArgs) -> Result<(), CliError> {
     let began = Instant::now();
+    let status = build(&settings, &args).await;
+    tell(status, args.json, began.elapsed())
+}
+
+/// Builds where it must be: in a running server, or in this process.
+async fn build(settings: &Settings, args: &BuildArgs) -> Result<BuildStatus, CliError> {
     let document = Document::read(&args.input)?;
     let progress = Progress::choose(args.quiet);
     let server = args
         .server
         .clone()
         .or_else(|| std::env::var("KILN_SERVER").ok());
-    let status = if let Some(url) = server {
-        remote(&ServerAddress { url }, &args, &document, progress).await?
-    } else {
-        match DataLock::claim(&settings.data)? {
-            Claim::Served(address) => {
-                warn(&format!(
-                    "{} is served at {}: using it",
-                    settings.data.display(),
-                    address.url
-                ));
-                remote(&address, &args, &document, progress).await?
-            }
-            Claim::Ours(_lock) => local(&settings, &args, &document, progress).await?,
-            Claim::Busy => {
-                warn(&format!(
-                    "{} is in use by another kiln: waiting",
-                    settings.data.display()
-                ));
-                let _lock = DataLock::wait(&settings.data).await?;
-                local(&settings, &args, &document, progress).await?
-            }
+    if let Some(url) = server {
+        return remote(&ServerAddress { url }, args, &document, progress).await;
+    }
+    let data = settings.data.display();
+    let _lock = match DataLock::claim(&settings.data)? {
+        Claim::Served(address) => {
+            warn(&format!("{data} is served at {}: using it", address.url));
+            return remote(&address, args, &document, progress).await;
+        }
+        Claim::Ours(lock) => lock,
+        Claim::Busy => {
+            warn(&format!("{data} is in use by another kiln: waiting"));
+            DataLock::wait(&settings.data).await?
         }
     };
-    tell(&status, args.json, began.elapsed())
+    // Boxed: it holds the engine's whole start.
+    Box::pin(local(settings, args, &document, progress)).await
 }
 
 async fn local(
@@ -250,7 +252,23 @@ fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliErr
     Ok(request)
 }
 
-fn tell(status: &BuildStatus, json: bool, took: Duration) -> Result<(), CliError> {
+fn tell(
+    outcome: Result<BuildStatus, CliError>,
+    json: bool,
+    took: Duration,
+) -> Result<(), CliError> {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let status = match outcome {
+        Err(CliError::Failure(failure)) if json => {
+            print_json(&Answer {
+                status: None,
+                error: Some(&failure),
+                duration_ms,
+            })?;
+            return Err(CliError::Told(failure));
+        }
+        other => other?,
+    };
     let failure = status.error.clone().or_else(|| {
         (status.state != BuildState::Ready).then(|| {
             Failure::new(
@@ -261,13 +279,11 @@ fn tell(status: &BuildStatus, json: bool, took: Duration) -> Result<(), CliError
         })
     });
     if json {
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let answer = Answer {
-            status,
+        print_json(&Answer {
+            status: Some(&status),
+            error: None,
             duration_ms,
-        };
-        let text = serde_json::to_string(&answer).expect("an answer is plain data");
-        super::print(&text)?;
+        })?;
         return failure.map_or(Ok(()), |failure| Err(CliError::Told(failure)));
     }
     if let Some(failure) = failure {
@@ -280,4 +296,8 @@ fn tell(status: &BuildStatus, json: bool, took: Duration) -> Result<(), CliError
         "{} ({how}, generation {generation}, {seconds:.1} s)",
         status.image.as_deref().unwrap_or(&status.name)
     ))
+}
+
+fn print_json(answer: &Answer<'_>) -> Result<(), CliError> {
+    super::print(&serde_json::to_string(answer).expect("an answer is plain data"))
 }
