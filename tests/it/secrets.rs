@@ -11,7 +11,8 @@ fn private_index() -> String {
     kiln_tests::channels().replace("http://", &format!("http://kiln:{SECRET}@"))
 }
 
-fn files_with(folder: &Path, needle: &[u8], found: &mut Vec<String>) {
+/// Files under a folder that hold a text.
+pub(crate) fn files_with(folder: &Path, needle: &[u8], found: &mut Vec<String>) {
     for entry in fs_err::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

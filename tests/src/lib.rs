@@ -6,10 +6,12 @@
 mod docker;
 mod kiln;
 mod proxy;
+mod registry;
 
 pub use docker::Docker;
 pub use kiln::{Answer, Kiln, Server};
 pub use proxy::{Fault, Proxy};
+pub use registry::PrivateRegistry;
 
 /// `HOST:PORT` of the registry with the base images.
 pub fn registry() -> String {
