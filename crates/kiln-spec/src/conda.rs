@@ -136,7 +136,7 @@ pub(crate) fn read(root: &Node, context: &mut Context<'_>) -> CondaFile {
             root.line,
             "dependencies",
             "there is a pip section, but `pip` is not among the conda dependencies",
-            "add `pip`; conda wants it named, and kiln installs without it",
+            "add `pip`, which conda itself asks for; kiln needs none",
         );
     }
     let pythons = dependencies
