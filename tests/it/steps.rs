@@ -27,7 +27,7 @@ fn runs(argument: &str) -> bool {
 
 /// Waits for what other processes do.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(Instant::now() < limit, "{what}: not within a minute");
         tokio::time::sleep(Duration::from_millis(50)).await;
