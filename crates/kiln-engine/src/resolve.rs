@@ -14,6 +14,7 @@ use crate::archives::StoredArchives;
 use crate::backend::{Archives, Reporter, Step, Unit};
 use crate::engine::{Engine, Inner, Key};
 use crate::error::{EngineError, of_resolve, of_store, timed_out};
+use crate::run::taken_over;
 use crate::submission::Submission;
 
 /// A resolved definition and where its archives lie.
@@ -65,7 +66,7 @@ impl Inner {
         &self,
         key: &Key,
         definition: &Definition,
-        build_id: Option<&str>,
+        build: Option<(&str, i64)>,
         refresh: bool,
         access: &Access,
         reporter: &dyn Reporter,
@@ -104,19 +105,23 @@ impl Inner {
             reporter.line("resolve", note);
         }
         let (hash, json) = (resolved.lock.hash().to_hex(), resolved.lock.to_json());
-        self.store
+        let kept = self
+            .store
             .records()
             .put_lock(
                 &key.0,
                 &key.1,
                 &definition.canonical_json(),
-                build_id,
+                build,
                 &hash,
                 &json,
             )
             .await
             .map_err(|error| of_store(&error))?;
-        Ok(resolved)
+        match build {
+            Some((id, _)) if !kept => Err(taken_over(id)),
+            _ => Ok(resolved),
+        }
     }
 
     async fn stored_lock(&self, key: &Key) -> Result<Option<Lock>, Failure> {

@@ -11,7 +11,7 @@ use kiln_oci::{Digest, Platform, Reference};
 use kiln_registry::{Probe, TagRule};
 use kiln_resolve::Resolved;
 use kiln_spec::Definition;
-use kiln_store::{BuildRow, Finish, NewBuild, NewImage, Started};
+use kiln_store::{BuildRow, Finish, NewBuild, NewImage, Remember, Started, Terms};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
@@ -44,8 +44,6 @@ struct Ready {
     size_bytes: u64,
     lock: Lock,
     image_key: ImageKey,
-    /// The generation when the image exists already.
-    existing: Option<u64>,
 }
 
 impl Engine {
@@ -71,10 +69,14 @@ impl Engine {
             refresh: submission.options.refresh,
             actor: submission.origin.actor.clone(),
             via: submission.origin.via.clone(),
+            terms: Terms::default(),
         };
         let (row, joined) = match records.begin_build(&key.0, &key.1, &new).await? {
             Started::New(row) => (row, false),
             Started::Joined(row) => (row, true),
+            Started::Repeated(_) | Started::Conflict | Started::Full { .. } => {
+                unreachable!("no such terms were asked for")
+            }
         };
         let status = BuildStatus {
             build_id: Some(row.id.clone()),
@@ -186,11 +188,12 @@ impl Run {
         self.enter(BuildState::Resolving).await?;
         self.backend.check().await?;
         let reporter: &dyn Reporter = self.log.as_ref();
-        let (id, refresh) = (Some(self.build.id.as_str()), self.options.refresh);
+        let build = Some((self.build.id.as_str(), self.build.fence));
+        let refresh = self.options.refresh;
         let resolving = self.inner.resolve(
             &self.key,
             &self.definition,
-            id,
+            build,
             refresh,
             &self.access,
             reporter,
@@ -222,7 +225,6 @@ impl Run {
             size_bytes: built.size_bytes,
             lock: resolved.lock,
             image_key,
-            existing: None,
         })
     }
 
@@ -249,7 +251,6 @@ impl Run {
                     size_bytes: row.size_bytes,
                     lock: lock.clone(),
                     image_key: key,
-                    existing: Some(row.generation),
                 }))
             }
             Probe::Absent => Ok(None),
@@ -314,11 +315,7 @@ impl Run {
             .advance(&self.build.id, self.build.fence, state.as_str())
             .await;
         if !moved.map_err(|error| of_store(&error))? {
-            return Err(Failure::new(
-                FailureClass::Internal,
-                format!("the build {} was taken over", self.build.id),
-                "ask again: the other worker's result counts",
-            ));
+            return Err(taken_over(&self.build.id));
         }
         self.active
             .status
@@ -335,7 +332,6 @@ impl Run {
             lock_hash: ready.lock.hash().to_hex(),
             backend: self.backend.name().to_owned(),
             size_bytes: ready.size_bytes,
-            generation: ready.existing,
         };
         let row = match records
             .finish_ready(&self.build.id, self.build.fence, &image)
@@ -412,11 +408,10 @@ impl Run {
         self.log.phase(state);
         let json = serde_json::to_string(&failure).expect("a failure is plain data");
         let records = self.inner.store.records();
-        let remember = (!failure.retryable).then(|| {
-            (
-                self.inner.settings.resolver_key.clone(),
-                self.inner.settings.remember_failure,
-            )
+        let remember = (!failure.retryable).then(|| Remember {
+            settings: self.inner.settings.resolver_key.clone(),
+            class: failure.class.to_string(),
+            lasts: self.inner.settings.remember_failure,
         });
         let ended = records.finish_failed(
             &self.build.id,
@@ -457,6 +452,15 @@ impl Run {
     fn reference(&self, digest: Digest) -> Result<Reference, Failure> {
         Ok(self.repository_reference()?.with_digest(digest))
     }
+}
+
+/// Another worker has the build now.
+pub(crate) fn taken_over(id: &str) -> Failure {
+    Failure::new(
+        FailureClass::Internal,
+        format!("the build {id} was taken over"),
+        "ask again: the other worker's result counts",
+    )
 }
 
 /// Work that holds nothing outside this process ends by being dropped.

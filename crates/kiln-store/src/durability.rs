@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use kiln_oci::Digest;
 
-use crate::contract::{
-    credentials_come_back_in_their_scope_alone, hash, keep_the_contract, new_build, new_image,
-    started,
+use crate::contract::credentials::put_the_canary;
+use crate::contract::{Bed, hash, keep_the_contract, new_build, new_image, started};
+use crate::{
+    Builds as _, Images as _, ManualClock, Scope, SqliteRecords, Started, Store, StoreErrorKind,
 };
-use crate::{Records, Scope, SqliteRecords, Started, Store, StoreErrorKind};
 
 async fn open(folder: &Path) -> SqliteRecords {
     SqliteRecords::open(&folder.join("kiln.db"), &folder.join("secret.key"))
@@ -20,10 +20,21 @@ async fn open(folder: &Path) -> SqliteRecords {
 
 #[tokio::test]
 async fn sqlite_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let records = open(folder.path()).await;
-    keep_the_contract(&records).await;
-    assert_eq!(records.integrity_check().await.unwrap(), "ok");
+    keep_the_contract(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let (database, key) = (
+            folder.path().join("kiln.db"),
+            folder.path().join("secret.key"),
+        );
+        let records = SqliteRecords::open_with(&database, &key, clock.clone()).await;
+        Bed {
+            records: Arc::new(records.unwrap()),
+            clock,
+            _keep: Box::new(folder),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +56,9 @@ async fn a_hundred_at_once_begin_one_build() {
     let mut ids = Vec::new();
     for started in tasks.join_all().await {
         new += usize::from(matches!(started, Started::New(_)));
-        let (Started::New(row) | Started::Joined(row)) = started;
+        let (Started::New(row) | Started::Joined(row)) = started else {
+            panic!("{started:?}");
+        };
         ids.push(row.id);
     }
     ids.dedup();
@@ -95,7 +108,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 async fn a_secret_is_in_no_file_of_the_data_folder_nor_in_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).await.unwrap();
-    credentials_come_back_in_their_scope_alone(store.records()).await;
+    put_the_canary(store.records()).await;
     let looked_at = files(folder.path());
     assert!(
         looked_at.iter().any(|path| path.ends_with("kiln.db-wal")),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::blobs::Blobs;
+use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::error::StoreError;
 use crate::records::Records;
@@ -20,8 +21,14 @@ pub struct Store {
 impl Store {
     /// Opens a data folder with SQLite in it, making and migrating what is needed.
     pub async fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, Arc::new(SystemClock::new()?)).await
+    }
+
+    /// As [`Store::open`], with another clock.
+    pub async fn open_with(root: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let data = DataDir::open(root)?;
-        let records = SqliteRecords::open(&data.database(), &data.secret_key()).await?;
+        let (database, key) = (data.database(), data.secret_key());
+        let records = SqliteRecords::open_with(&database, &key, clock).await?;
         let blobs = Blobs::open(data.blobs())?;
         Ok(Self {
             data,

@@ -1,10 +1,14 @@
--- Times are milliseconds since the Unix epoch, UTC. Digests and hashes are 64 hex digits.
+-- A time that ends in _ms is in milliseconds since the Unix epoch, UTC; one with a boot beside it is in
+-- milliseconds since that start of the machine. Digests and hashes are 64 hex digits.
 
 CREATE TABLE workspaces (
     scope      TEXT PRIMARY KEY,
     registry   TEXT,
+    -- Rises over all workspaces whenever a worker claims a build of this one.
+    served     INTEGER NOT NULL DEFAULT 0,
     created_ms INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX workspaces_by_service ON workspaces (served);
 
 CREATE TABLE definitions (
     scope              TEXT NOT NULL REFERENCES workspaces (scope),
@@ -31,8 +35,17 @@ CREATE TABLE builds (
     state         TEXT NOT NULL,
     fence         INTEGER NOT NULL,
     attempt       INTEGER NOT NULL,
+    crashes       INTEGER NOT NULL DEFAULT 0,
+    -- The worker that has it, and until when; none has it while it waits and when it is over.
     lease_owner   TEXT,
-    lease_until_ms INTEGER,
+    lease_boot    TEXT,
+    lease_until   INTEGER,
+    -- Not to be claimed before.
+    due_boot      TEXT,
+    due_at        INTEGER,
+    -- When it was first claimed.
+    began_boot    TEXT,
+    began_at      INTEGER,
     repository    TEXT NOT NULL,
     backend       TEXT NOT NULL,
     refresh       INTEGER NOT NULL,
@@ -51,6 +64,9 @@ CREATE TABLE builds (
 CREATE UNIQUE INDEX builds_active ON builds (scope, spec_hash)
     WHERE state NOT IN ('READY', 'FAILED', 'CANCELLED');
 CREATE INDEX builds_by_scope ON builds (scope, id);
+CREATE INDEX builds_waiting ON builds (scope, id)
+    WHERE lease_owner IS NULL AND state NOT IN ('READY', 'FAILED', 'CANCELLED');
+CREATE INDEX builds_leased ON builds (scope) WHERE lease_owner IS NOT NULL;
 
 CREATE TABLE images (
     scope       TEXT NOT NULL,
@@ -70,15 +86,28 @@ CREATE TABLE images (
 ) STRICT;
 CREATE INDEX images_by_key ON images (scope, image_key);
 
+-- The settings '*' stand for any.
 CREATE TABLE remembered_failures (
     scope        TEXT NOT NULL,
     spec_hash    TEXT NOT NULL,
     settings     TEXT NOT NULL,
+    class        TEXT NOT NULL,
     failure_json TEXT NOT NULL,
     build_id     TEXT,
     until_ms     INTEGER NOT NULL,
-    PRIMARY KEY (scope, spec_hash)
+    PRIMARY KEY (scope, spec_hash, settings)
 ) STRICT;
+
+-- Answers to requests that may come again: idempotency keys and messages.
+CREATE TABLE requests (
+    space    TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    body     TEXT NOT NULL,
+    answer   TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (space, key)
+) STRICT;
+CREATE INDEX requests_by_end ON requests (until_ms);
 
 CREATE TABLE base_facts (
     digest     TEXT PRIMARY KEY,

@@ -7,14 +7,8 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::StoreError;
 use crate::rows::{BuildRow, ImageRow};
 
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> i64 {
-    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    i64::try_from(now).unwrap_or(i64::MAX)
-}
-
 /// The columns of [`build`].
-pub(super) const BUILD_COLUMNS: &str = "id, scope, spec_hash, state, fence, attempt, repository, backend, refresh, lock_hash, digest, generation, failure_json, actor, via, created_ms";
+pub(super) const BUILD_COLUMNS: &str = "id, scope, spec_hash, state, fence, attempt, crashes, repository, backend, refresh, lock_hash, digest, generation, failure_json, actor, via, created_ms";
 
 /// The columns of [`image`].
 pub(super) const IMAGE_COLUMNS: &str =
@@ -35,6 +29,7 @@ pub(super) fn build(row: &SqliteRow) -> Result<BuildRow, StoreError> {
         state: get(row, "state")?,
         fence: get(row, "fence")?,
         attempt: get(row, "attempt")?,
+        crashes: get(row, "crashes")?,
         repository: get(row, "repository")?,
         backend: get(row, "backend")?,
         refresh: get(row, "refresh")?,

@@ -1,10 +1,12 @@
 //! Credentials of a workspace, sealed.
 
+use async_trait::async_trait;
 use kiln_spec::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
 use super::SqliteRecords;
-use super::convert::{get, now_ms};
+use super::convert::get;
 use crate::error::StoreError;
+use crate::records::Credentials;
 use crate::rows::CredentialRow;
 use crate::scope::Scope;
 
@@ -53,17 +55,19 @@ fn to_form(form: &str) -> Result<CredentialForm, StoreError> {
     })
 }
 
-pub(super) async fn put(
-    records: &SqliteRecords,
-    scope: &Scope,
-    credential: &InlineCredential,
-) -> Result<(), StoreError> {
-    records.add_workspace(scope).await?;
-    let (kind, target) = parts(&credential.target);
-    let form = form(credential.form);
-    let place = place(scope.as_str(), kind, target, form);
-    let sealed = records.sealer.seal(credential.secret.expose(), &place);
-    sqlx::query(
+#[async_trait]
+impl Credentials for SqliteRecords {
+    async fn put_inline_credential(
+        &self,
+        scope: &Scope,
+        credential: &InlineCredential,
+    ) -> Result<(), StoreError> {
+        self.add_workspace(scope).await?;
+        let (kind, target) = parts(&credential.target);
+        let form = form(credential.form);
+        let place = place(scope.as_str(), kind, target, form);
+        let sealed = self.sealer.seal(credential.secret.expose(), &place);
+        sqlx::query(
         "INSERT INTO credentials (scope, kind, target, form, username, sealed, updated_ms)
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, kind, target, form)
          DO UPDATE SET username = excluded.username, sealed = excluded.sealed, updated_ms = excluded.updated_ms",
@@ -74,77 +78,73 @@ pub(super) async fn put(
     .bind(form)
     .bind(&credential.username)
     .bind(sealed)
-    .bind(now_ms())
-    .execute(&records.writer)
+    .bind(self.now_ms())
+    .execute(&self.writer)
     .await
     .map_err(StoreError::database("keep a credential"))?;
-    Ok(())
-}
-
-pub(super) async fn all(
-    records: &SqliteRecords,
-    scope: &Scope,
-) -> Result<Vec<InlineCredential>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT kind, target, form, username, sealed FROM credentials WHERE scope = ?
-         ORDER BY kind, target, form",
-    )
-    .bind(scope.as_str())
-    .fetch_all(&records.reader)
-    .await
-    .map_err(StoreError::database("read credentials"))?;
-    let mut credentials = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let (kind, target, form): (String, String, String) =
-            (get(row, "kind")?, get(row, "target")?, get(row, "form")?);
-        let sealed: Vec<u8> = get(row, "sealed")?;
-        let place = place(scope.as_str(), &kind, &target, &form);
-        let secret = records.sealer.unseal(&sealed, &place)?;
-        credentials.push(InlineCredential {
-            target: to_target(&kind, target)?,
-            form: to_form(&form)?,
-            username: get(row, "username")?,
-            secret: Secret::new(secret.as_str()),
-        });
+        Ok(())
     }
-    Ok(credentials)
-}
 
-pub(super) async fn list(
-    records: &SqliteRecords,
-    scope: &Scope,
-) -> Result<Vec<CredentialRow>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT kind, target, form, username, updated_ms FROM credentials WHERE scope = ?
+    async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT kind, target, form, username, sealed FROM credentials WHERE scope = ?
          ORDER BY kind, target, form",
-    )
-    .bind(scope.as_str())
-    .fetch_all(&records.reader)
-    .await
-    .map_err(StoreError::database("list credentials"))?;
-    let row = |row| {
-        Ok(CredentialRow {
-            target: to_target(&get::<String>(row, "kind")?, get(row, "target")?)?,
-            form: to_form(&get::<String>(row, "form")?)?,
-            username: get(row, "username")?,
-            updated_ms: get(row, "updated_ms")?,
-        })
-    };
-    rows.iter().map(row).collect()
-}
-
-pub(super) async fn delete(
-    records: &SqliteRecords,
-    scope: &Scope,
-    target: &CredentialTarget,
-) -> Result<bool, StoreError> {
-    let (kind, target) = parts(target);
-    let done = sqlx::query("DELETE FROM credentials WHERE scope = ? AND kind = ? AND target = ?")
+        )
         .bind(scope.as_str())
-        .bind(kind)
-        .bind(target)
-        .execute(&records.writer)
+        .fetch_all(&self.reader)
         .await
-        .map_err(StoreError::database("delete credentials"))?;
-    Ok(done.rows_affected() > 0)
+        .map_err(StoreError::database("read credentials"))?;
+        let mut credentials = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (kind, target, form): (String, String, String) =
+                (get(row, "kind")?, get(row, "target")?, get(row, "form")?);
+            let sealed: Vec<u8> = get(row, "sealed")?;
+            let place = place(scope.as_str(), &kind, &target, &form);
+            let secret = self.sealer.unseal(&sealed, &place)?;
+            credentials.push(InlineCredential {
+                target: to_target(&kind, target)?,
+                form: to_form(&form)?,
+                username: get(row, "username")?,
+                secret: Secret::new(secret.as_str()),
+            });
+        }
+        Ok(credentials)
+    }
+
+    async fn list_credentials(&self, scope: &Scope) -> Result<Vec<CredentialRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT kind, target, form, username, updated_ms FROM credentials WHERE scope = ?
+         ORDER BY kind, target, form",
+        )
+        .bind(scope.as_str())
+        .fetch_all(&self.reader)
+        .await
+        .map_err(StoreError::database("list credentials"))?;
+        let row = |row| {
+            Ok(CredentialRow {
+                target: to_target(&get::<String>(row, "kind")?, get(row, "target")?)?,
+                form: to_form(&get::<String>(row, "form")?)?,
+                username: get(row, "username")?,
+                updated_ms: get(row, "updated_ms")?,
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    async fn delete_credentials(
+        &self,
+        scope: &Scope,
+        target: &CredentialTarget,
+    ) -> Result<bool, StoreError> {
+        let (kind, target) = parts(target);
+        let done =
+            sqlx::query("DELETE FROM credentials WHERE scope = ? AND kind = ? AND target = ?")
+                .bind(scope.as_str())
+                .bind(kind)
+                .bind(target)
+                .execute(&self.writer)
+                .await
+                .map_err(StoreError::database("delete credentials"))?;
+        Ok(done.rows_affected() > 0)
+    }
 }

@@ -3,23 +3,24 @@
 mod builds;
 mod convert;
 mod credentials;
+mod failures;
+mod finish;
 mod images;
+mod queue;
+mod requests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kiln_spec::{CredentialTarget, InlineCredential, SpecHash};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
+use crate::clock::{Clock, Moment, SystemClock};
 use crate::error::StoreError;
 use crate::records::Records;
-use crate::rows::{
-    BuildRow, CredentialRow, Finish, FoundImage, ImageRow, NewBuild, NewImage, RememberedFailure,
-    Started,
-};
 use crate::scope::Scope;
 use crate::sealed::Sealer;
 
@@ -74,11 +75,21 @@ pub struct SqliteRecords {
     pub(crate) writer: SqlitePool,
     pub(crate) reader: SqlitePool,
     pub(crate) sealer: Sealer,
+    clock: Arc<dyn Clock>,
 }
 
 impl SqliteRecords {
     /// Opens the database and the key of its credentials, making and migrating what is needed.
     pub async fn open(path: &Path, key: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, key, Arc::new(SystemClock::new()?)).await
+    }
+
+    /// As [`SqliteRecords::open`], with another clock.
+    pub async fn open_with(
+        path: &Path,
+        key: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -101,6 +112,7 @@ impl SqliteRecords {
             writer,
             reader,
             sealer,
+            clock,
         };
         records.add_workspace(&Scope::default_scope()).await?;
         Ok(records)
@@ -108,7 +120,25 @@ impl SqliteRecords {
 
     /// Makes a workspace known; one that is known already stays as it is.
     async fn add_workspace(&self, scope: &Scope) -> Result<(), StoreError> {
-        builds::add_workspace(&self.writer, scope).await
+        builds::add_workspace(&self.writer, scope, self.now_ms()).await
+    }
+
+    /// Begins a transaction that writes; from here on nobody else does.
+    async fn write(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::database(what))
+    }
+
+    /// Now as a date.
+    fn now_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    /// Now on the clock of leases.
+    fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// SQLite's own check of the whole file; `ok` when nothing is wrong.
@@ -129,174 +159,26 @@ impl Records for SqliteRecords {
             .map_err(StoreError::database("answer"))?;
         Ok(())
     }
+}
 
-    async fn begin_build(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        new: &NewBuild,
-    ) -> Result<Started, StoreError> {
-        builds::begin(self, scope, spec_hash, new).await
-    }
+/// The statements that are run often, and the steps SQLite takes for each.
+#[cfg(test)]
+pub(crate) async fn plans(records: &SqliteRecords) -> Vec<(String, Vec<String>)> {
+    use sqlx::{AssertSqlSafe, Row as _};
 
-    async fn build(&self, id: &str) -> Result<Option<BuildRow>, StoreError> {
-        builds::get(self, id).await
-    }
-
-    async fn list_builds(
-        &self,
-        scope: &Scope,
-        limit: u32,
-        before: Option<&str>,
-    ) -> Result<Vec<BuildRow>, StoreError> {
-        builds::list(self, scope, limit, before).await
-    }
-
-    async fn unfinished_builds(&self) -> Result<Vec<(BuildRow, String)>, StoreError> {
-        builds::unfinished(self).await
-    }
-
-    async fn take_over(&self, id: &str) -> Result<Option<BuildRow>, StoreError> {
-        builds::take_over(self, id).await
-    }
-
-    async fn advance(&self, id: &str, fence: i64, state: &str) -> Result<bool, StoreError> {
-        builds::advance(self, id, fence, state).await
-    }
-
-    async fn put_lock(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        canonical: &str,
-        build_id: Option<&str>,
-        lock_hash: &str,
-        json: &str,
-    ) -> Result<(), StoreError> {
-        self.add_workspace(scope).await?;
-        images::put_lock(self, scope, spec_hash, canonical, build_id, lock_hash, json).await
-    }
-
-    async fn lock_of(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-    ) -> Result<Option<String>, StoreError> {
-        images::lock_of(self, scope, spec_hash).await
-    }
-
-    async fn current_image(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-    ) -> Result<Option<ImageRow>, StoreError> {
-        images::current(self, scope, spec_hash).await
-    }
-
-    async fn image_by_key(
-        &self,
-        scope: &Scope,
-        image_key: &str,
-    ) -> Result<Option<ImageRow>, StoreError> {
-        images::by_key(self, scope, image_key).await
-    }
-
-    async fn adopt_image(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        canonical: &str,
-        found: &FoundImage,
-    ) -> Result<ImageRow, StoreError> {
-        self.add_workspace(scope).await?;
-        images::adopt(self, scope, spec_hash, canonical, found).await
-    }
-
-    async fn mark_image_lost(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        generation: u64,
-    ) -> Result<(), StoreError> {
-        images::mark_lost(self, scope, spec_hash, generation).await
-    }
-
-    async fn finish_ready(
-        &self,
-        id: &str,
-        fence: i64,
-        image: &NewImage,
-    ) -> Result<Finish, StoreError> {
-        images::finish_ready(self, id, fence, image).await
-    }
-
-    async fn finish_failed(
-        &self,
-        id: &str,
-        fence: i64,
-        state: &str,
-        failure_json: &str,
-        remember: Option<(String, Duration)>,
-    ) -> Result<bool, StoreError> {
-        builds::finish_failed(self, id, fence, state, failure_json, remember).await
-    }
-
-    async fn remembered_failure(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        settings: &str,
-    ) -> Result<Option<RememberedFailure>, StoreError> {
-        builds::remembered_failure(self, scope, spec_hash, settings).await
-    }
-
-    async fn forget_failure(&self, scope: &Scope, spec_hash: &SpecHash) -> Result<(), StoreError> {
-        builds::forget_failure(self, scope, spec_hash).await
-    }
-
-    async fn base_facts(&self, digest: &str) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar("SELECT json FROM base_facts WHERE digest = ?")
-            .bind(digest)
-            .fetch_optional(&self.reader)
+    let mut statements = queue::next_sql().to_vec();
+    statements.push(queue::waiting_sql(None));
+    statements.push(queue::waiting_sql(Some("s")));
+    statements.push(builds::active_sql());
+    statements.push(images::current_sql());
+    let mut plans = Vec::new();
+    for sql in statements {
+        let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+            .fetch_all(&records.writer)
             .await
-            .map_err(StoreError::database("read base facts"))
+            .expect("the statement is one that runs");
+        let steps = rows.iter().map(|row| row.get("detail")).collect();
+        plans.push((sql, steps));
     }
-
-    async fn put_base_facts(&self, digest: &str, json: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO base_facts (digest, json, created_ms) VALUES (?, ?, ?)
-             ON CONFLICT (digest) DO UPDATE SET json = excluded.json",
-        )
-        .bind(digest)
-        .bind(json)
-        .bind(convert::now_ms())
-        .execute(&self.writer)
-        .await
-        .map_err(StoreError::database("keep base facts"))?;
-        Ok(())
-    }
-
-    async fn put_inline_credential(
-        &self,
-        scope: &Scope,
-        credential: &InlineCredential,
-    ) -> Result<(), StoreError> {
-        credentials::put(self, scope, credential).await
-    }
-
-    async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError> {
-        credentials::all(self, scope).await
-    }
-
-    async fn list_credentials(&self, scope: &Scope) -> Result<Vec<CredentialRow>, StoreError> {
-        credentials::list(self, scope).await
-    }
-
-    async fn delete_credentials(
-        &self,
-        scope: &Scope,
-        target: &CredentialTarget,
-    ) -> Result<bool, StoreError> {
-        credentials::delete(self, scope, target).await
-    }
+    plans
 }

@@ -1,0 +1,177 @@
+//! Generations, locks, lost and found images.
+
+use kiln_oci::Digest;
+
+use super::{Bed, hash, new_image, started};
+use crate::{Finish, FoundImage, Scope};
+
+pub(crate) async fn generations_count_and_a_refresh_may_go_back(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let mut generations = Vec::new();
+    for content in ["a", "b", "a"] {
+        let row = started(records, &scope, "generations").await;
+        match records
+            .finish_ready(&row.id, row.fence, &new_image(content))
+            .await
+            .unwrap()
+        {
+            Finish::Done(image) => generations.push(image.generation),
+            Finish::Stale => panic!("nobody took it over"),
+        }
+        let current = records
+            .current_image(&scope, &hash("generations"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(current.digest, Digest::of(content.as_bytes()));
+    }
+    assert_eq!(generations, [1, 2, 1]);
+}
+
+pub(crate) async fn a_lost_image_is_not_current_and_keeps_its_lock(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let row = started(records, &scope, "lost").await;
+    records
+        .put_lock(
+            &scope,
+            &hash("lost"),
+            "lost",
+            Some((&row.id, row.fence)),
+            "lock",
+            "{\"a\":1}",
+        )
+        .await
+        .unwrap();
+    let image = new_image("lost");
+    records
+        .finish_ready(&row.id, row.fence, &image)
+        .await
+        .unwrap();
+    assert!(
+        records
+            .image_by_key(&scope, &image.image_key)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    records
+        .mark_image_lost(&scope, &hash("lost"), 1)
+        .await
+        .unwrap();
+    assert!(
+        records
+            .current_image(&scope, &hash("lost"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        records
+            .image_by_key(&scope, &image.image_key)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let lock = records.lock_of(&scope, &hash("lost")).await.unwrap();
+    assert_eq!(lock.as_deref(), Some("{\"a\":1}"));
+    let row = started(records, &scope, "lost").await;
+    let again = records
+        .finish_ready(&row.id, row.fence, &new_image("other bytes"))
+        .await
+        .unwrap();
+    assert!(matches!(again, Finish::Done(image) if image.generation == 2));
+}
+
+pub(crate) async fn an_adopted_image_is_current_and_numbering_goes_on_after_it(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let found = FoundImage {
+        repository: "localhost:5000/azureml/x".into(),
+        digest: Digest::of(b"found"),
+        generation: 4,
+        backend: "docker".into(),
+        size_bytes: 1,
+    };
+    records
+        .adopt_image(&scope, &hash("found"), "found", &found)
+        .await
+        .unwrap();
+    let current = records
+        .current_image(&scope, &hash("found"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((current.generation, current.build_id), (4, None));
+    let row = started(records, &scope, "found").await;
+    let next = records
+        .finish_ready(&row.id, row.fence, &new_image("new"))
+        .await
+        .unwrap();
+    assert!(matches!(next, Finish::Done(image) if image.generation == 5));
+}
+
+pub(crate) async fn an_image_that_comes_back_keeps_its_generation(bed: &Bed) {
+    let records = bed.records();
+    let scope: Scope = "never/seen/before".parse().unwrap();
+    let found = |content: &str, generation| FoundImage {
+        repository: "localhost:5000/azureml/x".into(),
+        digest: Digest::of(content.as_bytes()),
+        generation,
+        backend: "docker".into(),
+        size_bytes: 1,
+    };
+    let adopt = async |content: &str, generation| {
+        let found = found(content, generation);
+        records
+            .adopt_image(&scope, &hash("back"), "back", &found)
+            .await
+            .unwrap()
+            .generation
+    };
+    assert_eq!(adopt("a", 1).await, 1);
+    records
+        .mark_image_lost(&scope, &hash("back"), 1)
+        .await
+        .unwrap();
+    assert_eq!(adopt("a", 1).await, 1, "it is there again");
+    records
+        .mark_image_lost(&scope, &hash("back"), 1)
+        .await
+        .unwrap();
+    assert_eq!(
+        adopt("b", 1).await,
+        2,
+        "another image can't have its number"
+    );
+    assert_eq!(adopt("c", u64::MAX).await, 3, "no tag counts that far");
+    assert_eq!(adopt("d", 0).await, 4, "generations count from 1");
+    let current = records
+        .current_image(&scope, &hash("back"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(current.digest, Digest::of(b"d"));
+}
+
+pub(crate) async fn a_lock_is_kept_for_the_holder_of_the_build_alone(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let row = started(records, &scope, "locked").await;
+    let put = async |build, lock: &str| {
+        let json = format!("{{\"of\":\"{lock}\"}}");
+        let put = records
+            .put_lock(&scope, &hash("locked"), "locked", build, lock, &json)
+            .await;
+        put.unwrap()
+    };
+    assert!(put(None, "by hand").await);
+    assert!(put(Some((row.id.as_str(), row.fence)), "held").await);
+    assert!(!put(Some((row.id.as_str(), row.fence - 1)), "stale").await);
+    assert!(!put(Some(("no build", 1)), "none").await);
+    let lock = records.lock_of(&scope, &hash("locked")).await.unwrap();
+    assert_eq!(lock.as_deref(), Some("{\"of\":\"held\"}"));
+    let row = records.build(&row.id).await.unwrap().unwrap();
+    assert_eq!(row.lock_hash.as_deref(), Some("held"));
+}

@@ -1,0 +1,104 @@
+//! What every implementation of [`Records`] promises: [`keep_the_contract`] is called with each.
+
+pub(crate) mod builds;
+pub(crate) mod credentials;
+pub(crate) mod failures;
+pub(crate) mod images;
+pub(crate) mod queue;
+pub(crate) mod requests;
+
+use std::sync::Arc;
+
+use kiln_oci::Digest;
+use kiln_spec::SpecHash;
+
+use crate::{BuildRow, ManualClock, NewBuild, NewImage, Records, Scope, Started, Terms};
+
+/// Records that are empty, and the clock they go by.
+pub(crate) struct Bed {
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) clock: Arc<ManualClock>,
+    /// What has to live as long as they.
+    pub(crate) _keep: Box<dyn std::any::Any>,
+}
+
+impl Bed {
+    pub(crate) fn records(&self) -> &dyn Records {
+        self.records.as_ref()
+    }
+}
+
+pub(crate) fn hash(text: &str) -> SpecHash {
+    SpecHash::of_canonical_json(text)
+}
+
+pub(crate) fn new_build(canonical: &str) -> NewBuild {
+    NewBuild {
+        canonical: canonical.into(),
+        repository: "localhost:5000/azureml/x".into(),
+        backend: "docker".into(),
+        refresh: false,
+        actor: "test".into(),
+        via: "test".into(),
+        terms: Terms::default(),
+    }
+}
+
+pub(crate) fn new_image(content: &str) -> NewImage {
+    NewImage {
+        repository: "localhost:5000/azureml/x".into(),
+        digest: Digest::of(content.as_bytes()),
+        image_key: Digest::of(format!("key {content}").as_bytes()).to_hex(),
+        lock_hash: "lock".into(),
+        backend: "docker".into(),
+        size_bytes: 7,
+    }
+}
+
+pub(crate) async fn started(records: &dyn Records, scope: &Scope, text: &str) -> BuildRow {
+    let begun = records
+        .begin_build(scope, &hash(text), &new_build(text))
+        .await;
+    match begun.unwrap() {
+        Started::New(row) => row,
+        other => panic!("no build was begun: {other:?}"),
+    }
+}
+
+/// Runs the whole suite, each test on records of its own.
+pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
+    macro_rules! keep {
+        ($($test:path),* $(,)?) => { $( $test(&make().await).await; )* };
+    }
+    keep!(
+        builds::one_active_build_per_definition_and_scope,
+        builds::a_stale_fence_changes_nothing,
+        builds::equal_hashes_with_other_texts_are_refused,
+        builds::a_build_moves_forward_alone_and_only_to_states_there_are,
+        builds::builds_are_listed_newest_first_in_pages,
+        builds::above_its_bounds_the_queue_takes_no_more_and_joins_still,
+        queue::the_oldest_is_claimed_first_and_by_one_worker,
+        queue::two_claims_at_once_get_different_builds,
+        queue::a_small_workspace_does_not_wait_behind_a_large_one,
+        queue::a_lease_lasts_as_long_as_its_heartbeat,
+        queue::a_stale_fence_holds_nothing_and_writes_nothing,
+        queue::a_reboot_ends_every_lease_and_every_delay,
+        queue::a_build_that_is_released_waits_and_did_not_crash,
+        queue::a_build_that_is_tried_again_waits_its_delay_and_keeps_its_budget,
+        queue::at_the_third_crash_a_build_is_quarantined_until_it_is_forgotten,
+        queue::a_worker_that_is_reset_lets_go_of_all_it_had,
+        queue::a_wall_clock_that_is_set_changes_no_lease,
+        failures::failures_are_remembered_for_a_time_and_for_their_settings,
+        failures::failures_of_a_class_are_forgotten_together,
+        requests::the_same_request_gets_the_same_build_and_another_body_is_refused,
+        requests::an_answer_without_a_build_is_kept_once,
+        requests::keys_are_kept_for_their_time_and_then_pruned,
+        images::generations_count_and_a_refresh_may_go_back,
+        images::a_lost_image_is_not_current_and_keeps_its_lock,
+        images::an_adopted_image_is_current_and_numbering_goes_on_after_it,
+        images::an_image_that_comes_back_keeps_its_generation,
+        images::a_lock_is_kept_for_the_holder_of_the_build_alone,
+        credentials::credentials_come_back_in_their_scope_alone,
+        credentials::credentials_are_found_by_exact_use_and_can_be_removed,
+    );
+}

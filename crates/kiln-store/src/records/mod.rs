@@ -1,0 +1,26 @@
+//! The records of kiln, whatever keeps them: one trait per subject.
+
+mod builds;
+mod credentials;
+mod failures;
+mod images;
+mod queue;
+mod requests;
+
+use async_trait::async_trait;
+
+use crate::error::StoreError;
+
+pub use builds::Builds;
+pub use credentials::Credentials;
+pub use failures::Failures;
+pub use images::Images;
+pub use queue::Queue;
+pub use requests::Requests;
+
+/// The records of kiln. What a call has answered is durable.
+#[async_trait]
+pub trait Records: Builds + Queue + Failures + Requests + Images + Credentials {
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

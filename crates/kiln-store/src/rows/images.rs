@@ -1,0 +1,63 @@
+//! Images.
+
+use kiln_oci::Digest;
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Its number among those of its definition, from 1.
+    pub generation: u64,
+    /// `HOST[/PREFIX]/azureml/azureml_<hash>`.
+    pub repository: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// The hash of its lock; none for one that was found in a registry.
+    pub lock_hash: Option<String>,
+    /// The backend that built it.
+    pub backend: String,
+    /// The sum of its blobs' compressed sizes.
+    pub size_bytes: u64,
+    /// The build that made it; none for one that was found in a registry.
+    pub build_id: Option<String>,
+}
+
+/// An image that a build made or met.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// Where it is.
+    pub repository: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// What decides its content, 64 hex digits.
+    pub image_key: String,
+    /// The hash of its lock.
+    pub lock_hash: String,
+    /// The backend that built it.
+    pub backend: String,
+    /// The sum of its blobs' compressed sizes.
+    pub size_bytes: u64,
+}
+
+/// An image that another kiln pushed.
+#[derive(Debug, Clone)]
+pub struct FoundImage {
+    /// Where it is.
+    pub repository: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// The generation its tag says.
+    pub generation: u64,
+    /// The backend its label says.
+    pub backend: String,
+    /// The sum of its blobs' compressed sizes.
+    pub size_bytes: u64,
+}
+
+/// What came of a build to finish.
+#[derive(Debug, Clone)]
+pub enum Finish {
+    /// The image is current.
+    Done(ImageRow),
+    /// Another worker has the build now; nothing was changed.
+    Stale,
+}
