@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_oci::Digest;
+use kiln_spec::Secret;
 
 use crate::contract::credentials::put_the_canary;
 use crate::contract::{Bed, hash, keep_the_contract, new_build, new_image, started};
 use crate::{
-    Builds as _, Images as _, ManualClock, Scope, SqliteRecords, Started, Store, StoreErrorKind,
+    Builds as _, Images as _, ManualClock, NewHook, Scope, SqliteRecords, Started, Store,
+    StoreErrorKind,
 };
 
 async fn open(folder: &Path) -> SqliteRecords {
@@ -109,6 +111,14 @@ async fn a_secret_is_in_no_file_of_the_data_folder_nor_in_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).await.unwrap();
     put_the_canary(store.records()).await;
+    let hook = NewHook {
+        url: "https://receiver.example".into(),
+        types: Vec::new(),
+        actor: "test".into(),
+        secret: Secret::new("canary-7731"),
+    };
+    let scope = Scope::default_scope();
+    store.records().add_hook(&scope, &hook).await.unwrap();
     let looked_at = files(folder.path());
     assert!(
         looked_at.iter().any(|path| path.ends_with("kiln.db-wal")),

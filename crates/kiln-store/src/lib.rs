@@ -24,10 +24,12 @@ pub use blobs::{Blobs, PutBlobError};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
-pub use records::{Builds, Credentials, Failures, Images, Queue, Records, Requests};
+pub use records::{Builds, Credentials, Events, Failures, Hooks, Images, Queue, Records, Requests};
 pub use rows::{
-    BuildRow, ClaimedBuild, CredentialRow, Finish, FoundImage, ImageRow, NewBuild, NewImage,
-    Received, Remember, RememberedFailure, RequestKey, Started, Terms,
+    BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery, DeliveryRow, DeliveryState,
+    EventRow, EventType, Finish, FoundImage, HookRow, ImageRow, NewBuild, NewEvent, NewHook,
+    NewImage, ParseEventTypeError, Received, Remember, RememberedFailure, Replay, RequestKey,
+    Started, Target, Terms,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

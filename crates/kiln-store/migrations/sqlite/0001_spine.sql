@@ -56,6 +56,7 @@ CREATE TABLE builds (
     actor         TEXT NOT NULL,
     via           TEXT NOT NULL,
     created_ms    INTEGER NOT NULL,
+    started_ms    INTEGER,
     finished_ms   INTEGER,
     FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
 ) STRICT;
@@ -125,3 +126,58 @@ CREATE TABLE credentials (
     updated_ms INTEGER NOT NULL,
     PRIMARY KEY (scope, kind, target, form)
 ) STRICT;
+
+-- The outbox: what happened, and who is to know. Written with what it tells.
+CREATE TABLE events (
+    id         TEXT PRIMARY KEY,
+    scope      TEXT NOT NULL,
+    type       TEXT NOT NULL,
+    build_id   TEXT,
+    payload    TEXT NOT NULL,
+    created_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_by_scope ON events (scope, id);
+CREATE INDEX events_by_time ON events (created_ms);
+
+-- Types are ',ready,failed,', or empty for all.
+CREATE TABLE hooks (
+    id          TEXT PRIMARY KEY,
+    scope       TEXT NOT NULL REFERENCES workspaces (scope),
+    url         TEXT NOT NULL,
+    types       TEXT NOT NULL,
+    disabled    TEXT,
+    last_secret INTEGER NOT NULL DEFAULT 0,
+    actor       TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX hooks_by_scope ON hooks (scope, id);
+
+CREATE TABLE hook_secrets (
+    hook_id    TEXT NOT NULL REFERENCES hooks (id),
+    number     INTEGER NOT NULL,
+    sealed     BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (hook_id, number)
+) STRICT;
+
+-- Receivers of one build's events: the kind is 'url' or 'subject'.
+CREATE TABLE build_callbacks (
+    build_id TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    target   TEXT NOT NULL,
+    PRIMARY KEY (build_id, kind, target)
+) STRICT, WITHOUT ROWID;
+
+-- The kind is 'hook', 'url' or 'subject'; the state 'pending', 'done' or 'dead'.
+CREATE TABLE deliveries (
+    event_id   TEXT NOT NULL REFERENCES events (id),
+    kind       TEXT NOT NULL,
+    target     TEXT NOT NULL,
+    attempt    INTEGER NOT NULL,
+    next_ms    INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    last_error TEXT,
+    PRIMARY KEY (event_id, kind, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (next_ms) WHERE state = 'pending';
+CREATE INDEX deliveries_by_hook ON deliveries (target) WHERE kind = 'hook';

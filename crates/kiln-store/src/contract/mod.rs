@@ -3,6 +3,7 @@
 pub(crate) mod builds;
 pub(crate) mod credentials;
 pub(crate) mod failures;
+pub(crate) mod hooks;
 pub(crate) mod images;
 pub(crate) mod queue;
 pub(crate) mod requests;
@@ -93,6 +94,13 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         requests::the_same_request_gets_the_same_build_and_another_body_is_refused,
         requests::an_answer_without_a_build_is_kept_once,
         requests::keys_are_kept_for_their_time_and_then_pruned,
+        hooks::each_change_of_a_build_is_told_once_to_all_who_want_it,
+        hooks::failed_cancelled_and_quarantined_builds_are_told,
+        hooks::a_delivery_is_tried_until_it_is_done_or_dead,
+        hooks::a_disabled_hook_gets_nothing_until_it_is_enabled_and_replayed,
+        hooks::several_secrets_of_a_hook_live_at_once,
+        hooks::events_can_be_added_and_a_test_goes_to_its_hook_alone,
+        hooks::events_are_kept_for_replays_and_those_on_their_way_longer,
         images::generations_count_and_a_refresh_may_go_back,
         images::a_lost_image_is_not_current_and_keeps_its_lock,
         images::an_adopted_image_is_current_and_numbering_goes_on_after_it,

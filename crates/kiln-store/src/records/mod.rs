@@ -3,6 +3,7 @@
 mod builds;
 mod credentials;
 mod failures;
+mod hooks;
 mod images;
 mod queue;
 mod requests;
@@ -14,13 +15,16 @@ use crate::error::StoreError;
 pub use builds::Builds;
 pub use credentials::Credentials;
 pub use failures::Failures;
+pub use hooks::{Events, Hooks};
 pub use images::Images;
 pub use queue::Queue;
 pub use requests::Requests;
 
 /// The records of kiln. What a call has answered is durable.
 #[async_trait]
-pub trait Records: Builds + Queue + Failures + Requests + Images + Credentials {
+pub trait Records:
+    Builds + Queue + Failures + Requests + Hooks + Events + Images + Credentials
+{
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

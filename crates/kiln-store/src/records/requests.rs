@@ -16,6 +16,7 @@ pub trait Requests: Send + Sync {
     /// stays and is told.
     async fn keep_answer(&self, key: &RequestKey, answer: &str) -> Result<Received, StoreError>;
 
-    /// Removes what is kept long enough, here and among the remembered failures.
+    /// Removes what is kept long enough: keys, remembered failures, and events of 30 days that are not
+    /// on their way any more. Answers how many rows.
     async fn prune(&self) -> Result<u64, StoreError>;
 }

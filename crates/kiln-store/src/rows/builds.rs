@@ -6,7 +6,7 @@ use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 
 use crate::Scope;
-use crate::rows::RequestKey;
+use crate::rows::{Callback, RequestKey};
 
 /// A build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub struct Terms {
     pub scope_bound: Option<u64>,
     /// The name under which the same request may come again.
     pub request: Option<RequestKey>,
+    /// Who is told what becomes of the build, beside the workspace's hooks; of one that is joined,
+    /// from now on.
+    pub callbacks: Vec<Callback>,
 }
 
 /// What came of a build to begin.

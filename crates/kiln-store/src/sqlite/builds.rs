@@ -7,10 +7,10 @@ use sqlx::{AssertSqlSafe, SqliteConnection, SqliteExecutor};
 use super::SqliteRecords;
 use super::convert::{self, BUILD_COLUMNS, get};
 use super::finish::{Ending, end};
-use super::{failures, images, queue, requests};
+use super::{failures, images, outbox, queue, requests};
 use crate::error::StoreError;
 use crate::records::Builds;
-use crate::rows::{BuildRow, Finish, NewBuild, NewImage, Received, Remember, Started};
+use crate::rows::{BuildRow, EventType, Finish, NewBuild, NewImage, Received, Remember, Started};
 use crate::scope::Scope;
 
 /// The condition of a build that is not over.
@@ -19,6 +19,7 @@ pub(super) const ACTIVE: &str = "state NOT IN ('READY', 'FAILED', 'CANCELLED')";
 const PHASES: [&str; 4] = ["QUEUED", "RESOLVING", "BUILDING", "PUSHING"];
 
 const BEGIN: &str = "begin a build";
+const MOVE: &str = "move a build on";
 const END: &str = "end a build";
 
 /// Keeps a definition and its workspace; another text under the same hash is a fault that must not
@@ -139,6 +140,21 @@ async fn insert(
     convert::build(&row)
 }
 
+/// Notes that a worker began with a build; false when one had before.
+async fn mark_started(
+    connection: &mut SqliteConnection,
+    id: &str,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("UPDATE builds SET started_ms = ? WHERE id = ? AND started_ms IS NULL")
+        .bind(now_ms)
+        .bind(id)
+        .execute(connection)
+        .await
+        .map_err(StoreError::database(MOVE))?;
+    Ok(done.rows_affected() == 1)
+}
+
 #[async_trait]
 impl Builds for SqliteRecords {
     async fn begin_build(
@@ -165,10 +181,14 @@ impl Builds for SqliteRecords {
             }
             Started::New(insert(&mut transaction, scope, spec_hash, new, now_ms).await?)
         };
-        if let (Some(key), Started::New(row) | Started::Joined(row)) =
-            (&new.terms.request, &started)
-        {
-            requests::keep(&mut transaction, key, &row.id, now_ms).await?;
+        if let Started::New(row) | Started::Joined(row) = &started {
+            outbox::attach(&mut transaction, &row.id, &new.terms.callbacks).await?;
+            if let Some(key) = &new.terms.request {
+                requests::keep(&mut transaction, key, &row.id, now_ms).await?;
+            }
+        }
+        if let Started::New(row) = &started {
+            outbox::of_build(&mut transaction, EventType::Queued, row, now_ms).await?;
         }
         let committed = transaction.commit().await;
         committed.map_err(StoreError::database(BEGIN))?;
@@ -230,16 +250,26 @@ impl Builds for SqliteRecords {
         let position = position.ok_or_else(|| StoreError::State(state.to_owned()))?;
         let before = PHASES[..=position].join("', '");
         let sql = format!(
-            "UPDATE builds SET state = ? WHERE id = ? AND fence = ? AND state IN ('{before}')"
+            "UPDATE builds SET state = ? WHERE id = ? AND fence = ? AND state IN ('{before}')
+             RETURNING {BUILD_COLUMNS}"
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let mut transaction = self.write(MOVE).await?;
+        let row = sqlx::query(AssertSqlSafe(sql))
             .bind(state)
             .bind(id)
             .bind(fence)
-            .execute(&self.writer)
+            .fetch_optional(&mut *transaction)
             .await
-            .map_err(StoreError::database("move a build on"))?;
-        Ok(done.rows_affected() == 1)
+            .map_err(StoreError::database(MOVE))?;
+        let Some(row) = row else { return Ok(false) };
+        let now_ms = self.now_ms();
+        if position > 0 && mark_started(&mut transaction, id, now_ms).await? {
+            let build = convert::build(&row)?;
+            outbox::of_build(&mut transaction, EventType::Started, &build, now_ms).await?;
+        }
+        let committed = transaction.commit().await;
+        committed.map_err(StoreError::database(MOVE))?;
+        Ok(true)
     }
 
     async fn finish_ready(

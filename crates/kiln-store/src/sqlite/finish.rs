@@ -5,8 +5,9 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::builds::ACTIVE;
 use super::convert::{self, BUILD_COLUMNS};
+use super::outbox;
 use crate::error::StoreError;
-use crate::rows::BuildRow;
+use crate::rows::{BuildRow, EventType};
 
 /// How a build ends.
 pub(super) struct Ending<'a> {
@@ -18,7 +19,7 @@ pub(super) struct Ending<'a> {
     pub(super) image: Option<(Digest, u64)>,
 }
 
-/// Ends a build and answers its row; none when the fence is stale or it is over already.
+/// Ends a build, tells it, and answers its row; none when the fence is stale or it is over already.
 pub(super) async fn end(
     connection: &mut SqliteConnection,
     id: &str,
@@ -39,8 +40,16 @@ pub(super) async fn end(
         .bind(now_ms)
         .bind(id)
         .bind(fence)
-        .fetch_optional(connection)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(StoreError::database("end a build"))?;
-    row.as_ref().map(convert::build).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let build = convert::build(&row)?;
+    let kind = match ending.state {
+        "READY" => EventType::Ready,
+        "CANCELLED" => EventType::Cancelled,
+        _ => EventType::Failed,
+    };
+    outbox::of_build(connection, kind, &build, now_ms).await?;
+    Ok(Some(build))
 }

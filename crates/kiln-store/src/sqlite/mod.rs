@@ -3,9 +3,12 @@
 mod builds;
 mod convert;
 mod credentials;
+mod events;
 mod failures;
 mod finish;
+mod hooks;
 mod images;
+mod outbox;
 mod queue;
 mod requests;
 

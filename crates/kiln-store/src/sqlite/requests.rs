@@ -1,10 +1,13 @@
 //! Requests that may come more than once.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
 use super::SqliteRecords;
 use super::convert::get;
+use crate::clock::millis;
 use crate::error::StoreError;
 use crate::records::Requests;
 use crate::rows::{Received, RequestKey};
@@ -57,6 +60,9 @@ pub(super) async fn keep(
     Ok(())
 }
 
+/// How long events are kept for replays; what is still on its way stays longer.
+const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
+
 #[async_trait]
 impl Requests for SqliteRecords {
     async fn receive(&self, key: &RequestKey) -> Result<Received, StoreError> {
@@ -82,12 +88,32 @@ impl Requests for SqliteRecords {
         const WHAT: &str = "remove what is kept long enough";
         let mut transaction = self.write(WHAT).await?;
         let mut removed = 0;
-        for sql in [
-            "DELETE FROM requests WHERE until_ms <= ?",
-            "DELETE FROM remembered_failures WHERE until_ms <= ?",
+        let now_ms = self.now_ms();
+        let events_before = now_ms.saturating_sub(millis(KEEP_EVENTS));
+        for (sql, before) in [
+            ("DELETE FROM requests WHERE until_ms <= ?", now_ms),
+            (
+                "DELETE FROM remembered_failures WHERE until_ms <= ?",
+                now_ms,
+            ),
+            (
+                "DELETE FROM deliveries WHERE state <> 'pending'
+                 AND event_id IN (SELECT id FROM events WHERE created_ms <= ?)",
+                events_before,
+            ),
+            (
+                "DELETE FROM events WHERE created_ms <= ?
+                 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = id)",
+                events_before,
+            ),
+            (
+                "DELETE FROM build_callbacks WHERE build_id IN
+                 (SELECT id FROM builds WHERE finished_ms <= ?)",
+                events_before,
+            ),
         ] {
             let done = sqlx::query(sql)
-                .bind(self.now_ms())
+                .bind(before)
                 .execute(&mut *transaction)
                 .await
                 .map_err(StoreError::database(WHAT))?;
