@@ -125,6 +125,10 @@ pub struct BuildStatus {
     pub cached: bool,
     /// Whether a build that somebody else started was joined.
     pub joined: bool,
+    /// The name of who waits by this answer, for `DELETE /v1/builds/{id}?waiter=`; only in answers to
+    /// `POST` while the build goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiter: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

@@ -87,6 +87,9 @@ pub struct Failure {
     pub remedy: String,
     /// Whether the same request can succeed later without being changed.
     pub retryable: bool,
+    /// Whether it may pass by itself, so that kiln tries again unasked; kiln's own, not the API's.
+    #[serde(skip)]
+    pub transient: bool,
 }
 
 impl Failure {
@@ -97,6 +100,7 @@ impl Failure {
             message: message.into(),
             remedy: remedy.into(),
             retryable: class.is_retryable(),
+            transient: matches!(class, FailureClass::Network | FailureClass::Registry),
         }
     }
 }

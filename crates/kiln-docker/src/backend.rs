@@ -1,6 +1,6 @@
 //! `Backend` on a Docker Engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,7 +112,7 @@ impl Backend for DockerBackend {
         built
     }
 
-    async fn sweep(&self) -> Result<(), Failure> {
+    async fn sweep(&self, unfinished: &HashSet<String>) -> Result<(), Failure> {
         let client = self.client().await?;
         let filters = HashMap::from([("label".to_owned(), vec![BUILD_LABEL.to_owned()])]);
         let options = ListImagesOptionsBuilder::default()
@@ -127,6 +127,10 @@ impl Backend for DockerBackend {
                 .repo_tags
                 .iter()
                 .filter(|tag| tag.starts_with("kiln.invalid/"))
+                .filter(|tag| {
+                    !tag.rsplit_once(':')
+                        .is_some_and(|(_, id)| unfinished.contains(id))
+                })
             {
                 self.remove(tag).await;
             }

@@ -51,6 +51,11 @@ impl Build<'_> {
             self.reporter.line("plan", note);
         }
         let prefix = planned.prefix.clone();
+        if self.made_before(&client).await {
+            self.reporter
+                .line("build", "the image was made before the interruption");
+            return self.push(&client, prefix).await;
+        }
         let places = Places {
             archives: Arc::clone(&self.job.archives),
             install_binary: self.settings.install_binary.as_path().into(),
@@ -65,9 +70,25 @@ impl Build<'_> {
             .context(&planned.build_context())
             .map_err(|error| work_failure(&error))?;
         self.solve(&self.images.result, context, &secrets).await?;
+        self.push(&client, prefix).await
+    }
+
+    async fn push(&self, client: &Docker, prefix: Option<String>) -> Result<Built, Failure> {
         self.reporter.phase(BuildState::Pushing);
-        let pushing = Box::pin(self.check_and_push(&client, prefix));
+        let pushing = Box::pin(self.check_and_push(client, prefix));
         stoppable(pushing, self.cancel).await
+    }
+
+    /// Whether an earlier attempt got as far as the image, from the same lock.
+    async fn made_before(&self, client: &Docker) -> bool {
+        let name = self.images.result.to_string();
+        let Ok(image) = client.inspect_image(&name).await else {
+            return false;
+        };
+        let labels = image.config.and_then(|config| config.labels);
+        let label = |name: &str| labels.as_ref().and_then(|labels| labels.get(name)).cloned();
+        label("io.kiln.lock-hash") == Some(self.job.lock.hash().to_hex())
+            && label("io.kiln.spec-hash") == Some(self.job.spec_hash.to_hex())
     }
 
     async fn client(&self) -> Result<Docker, Failure> {

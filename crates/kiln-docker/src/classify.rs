@@ -163,6 +163,7 @@ pub(crate) fn connect_failure(error: &ConnectError) -> Failure {
         .unwrap_or_default();
     Failure {
         retryable: true,
+        transient: true,
         ..Failure::new(
             FailureClass::Internal,
             format!("{error}{cause}"),

@@ -57,6 +57,11 @@ pub(crate) async fn image(
     let manifest = ImageManifest::new(descriptor, layers);
     let bytes = manifest.to_bytes();
     let digest = Digest::of(&bytes);
+    let built = Built {
+        digest,
+        size_bytes: manifest.blob_size(),
+    };
+    job.before_manifest.note(&built).await?;
     job.registry
         .push_manifest(
             &job.repository.with_digest(digest),
@@ -65,10 +70,7 @@ pub(crate) async fn image(
         )
         .await
         .map_err(|error| failure(&error))?;
-    Ok(Built {
-        digest,
-        size_bytes: manifest.blob_size(),
-    })
+    Ok(built)
 }
 
 async fn upload(

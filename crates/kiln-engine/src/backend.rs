@@ -1,6 +1,6 @@
 //! The trait that makes images, and what it is given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,9 @@ pub trait Backend: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<Built, Failure>;
 
-    /// Removes what builds of earlier processes left behind.
-    async fn sweep(&self) -> Result<(), Failure>;
+    /// Removes what builds of earlier processes left behind, but for what these builds, by id, can go
+    /// on with.
+    async fn sweep(&self, unfinished: &HashSet<String>) -> Result<(), Failure>;
 }
 
 /// All that a backend needs for one image.
@@ -69,6 +70,15 @@ pub struct BuildJob {
     pub extra_ca: Option<Bytes>,
     /// How long the build step may take.
     pub timeout: Duration,
+    /// Told what is about to be pushed.
+    pub before_manifest: Arc<dyn BeforeManifest>,
+}
+
+/// Is told of an image when its blobs are in the registry, before its manifest is.
+#[async_trait]
+pub trait BeforeManifest: Send + Sync {
+    /// Notes the image durably; the manifest may be pushed only when that succeeded.
+    async fn note(&self, built: &Built) -> Result<(), Failure>;
 }
 
 /// A secret text that prints as `***`.

@@ -4,24 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use kiln_api::{BackendChoice, BuildList, BuildState, BuildStatus, Defaults};
+use kiln_api::{BackendChoice, BuildList, BuildStatus, Defaults};
 use kiln_registry::CredentialSource;
 use kiln_resolve::Resolver;
 use kiln_spec::SpecHash;
-use kiln_store::{Scope, Store};
-use tokio::sync::{Mutex, Semaphore};
+use kiln_store::{BuildRow, Scope, Store};
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, ConnectRegistry};
-use crate::active::{ActiveBuild, Ticket};
+use crate::active::ActiveBuild;
 use crate::backend::Backend;
 use crate::error::EngineError;
 use crate::log::Logs;
 use crate::lookup::Hit;
 use crate::settings::EngineSettings;
-use crate::submission::Submission;
 
 /// One definition in one workspace.
 pub(crate) type Key = (Scope, SpecHash);
@@ -62,21 +60,29 @@ pub(crate) struct Inner {
     pub(crate) logs: Logs,
     pub(crate) settings: EngineSettings,
     default_bases: (String, String),
-    /// Builds that run in this process, by definition.
-    pub(crate) active: DashMap<Key, (String, Arc<ActiveBuild>)>,
+    /// This process among those that work on these records.
+    pub(crate) worker: String,
+    /// Wakes the worker: a build waits.
+    pub(crate) work: Notify,
+    /// Builds that are not over and were asked for in this process, by definition.
+    pub(crate) active: DashMap<Key, Arc<ActiveBuild>>,
     /// Images known to be current, by definition.
     pub(crate) hits: DashMap<Key, Hit>,
     /// One at a time looks for a definition's image; the others find what it found.
     gates: DashMap<Key, Arc<Mutex<()>>>,
-    pub(crate) slots: Semaphore,
+    /// Room for builds.
+    pub(crate) slots: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
+    /// No more work is taken.
+    pub(crate) drain: CancellationToken,
+    /// What runs is given back.
     pub(crate) stop: CancellationToken,
 }
 
 impl Engine {
     /// Puts the engine together; [`Self::recover`] goes on with what an earlier process left.
     pub fn new(parts: Parts) -> Self {
-        let slots = Semaphore::new(parts.settings.max_builds);
+        let slots = Arc::new(Semaphore::new(parts.settings.max_builds));
         Self {
             inner: Arc::new(Inner {
                 store: parts.store,
@@ -88,70 +94,28 @@ impl Engine {
                 logs: parts.logs,
                 settings: parts.settings,
                 default_bases: parts.default_bases,
+                worker: uuid::Uuid::new_v4().to_string(),
+                work: Notify::new(),
                 active: DashMap::new(),
                 hits: DashMap::new(),
                 gates: DashMap::new(),
                 slots,
                 tasks: TaskTracker::new(),
+                drain: CancellationToken::new(),
                 stop: CancellationToken::new(),
             }),
         }
     }
 
-    /// Gets the image of a definition, or starts or joins the build that makes it.
-    pub async fn submit(&self, submission: Submission) -> Result<Ticket, EngineError> {
-        let engine = &self.inner;
-        if engine.stop.is_cancelled() {
-            return Err(EngineError::Stopping);
-        }
-        let key = (submission.scope.clone(), submission.spec_hash);
-        let destination = engine.destination(&submission)?;
-        if !submission.options.refresh
-            && let Some(hit) = engine.known(&key, &destination)
-        {
-            return Ok(Ticket::known(hit.status(&submission)));
-        }
-        if let Some(ticket) = engine.join(&key, &submission) {
-            return Ok(ticket);
-        }
-        let gate = Arc::clone(&engine.gates.entry(key.clone()).or_default());
-        let ticket = {
-            let _one_at_a_time = gate.lock().await;
-            self.look_and_start(&key, &destination, submission).await
+    /// The backend that builds a row.
+    pub(crate) fn backend_of(&self, row: &BuildRow) -> Result<Arc<dyn Backend>, EngineError> {
+        let choice = match row.backend.as_str() {
+            "docker" => BackendChoice::Docker,
+            "assemble" => BackendChoice::Assemble,
+            _ => BackendChoice::Auto,
         };
-        drop(gate);
-        engine
-            .gates
-            .remove_if(&key, |_, gate| Arc::strong_count(gate) == 1);
-        ticket
-    }
-
-    async fn look_and_start(
-        &self,
-        key: &Key,
-        destination: &str,
-        submission: Submission,
-    ) -> Result<Ticket, EngineError> {
-        let engine = &self.inner;
-        if let Some(ticket) = engine.join(key, &submission) {
-            return Ok(ticket);
-        }
-        if !submission.options.refresh {
-            if let Some(hit) = engine.find(key, destination, &submission).await? {
-                return Ok(Ticket::known(hit.status(&submission)));
-            }
-            if let Some(ticket) = engine.remembered(key, &submission).await? {
-                return Ok(ticket);
-            }
-        }
-        let backend = self.choose(submission.options.backend)?;
-        if submission.options.dry_run {
-            return Ok(Ticket::known(BuildStatus {
-                backend: Some(backend.name().to_owned()),
-                ..status_of(&submission, BuildState::Queued)
-            }));
-        }
-        self.start(key, destination, backend, submission).await
+        self.choose(choice)
+            .or_else(|_| self.choose(BackendChoice::Auto))
     }
 
     /// The backend that was asked for, or the first there is.
@@ -209,35 +173,6 @@ impl Engine {
         })
     }
 
-    /// Stops a build and waits until it is over.
-    pub async fn cancel(&self, id: &str) -> Result<BuildStatus, EngineError> {
-        let missing = || EngineError::NotFound {
-            what: format!("build `{id}`"),
-        };
-        let build = self
-            .inner
-            .store
-            .records()
-            .build(id)
-            .await?
-            .ok_or_else(missing)?;
-        let active = self
-            .inner
-            .active
-            .get(&(build.scope.clone(), build.spec_hash));
-        let active = active
-            .filter(|entry| entry.0 == id)
-            .map(|entry| Arc::clone(&entry.1));
-        if let Some(active) = active {
-            let mut updates = active.status.subscribe();
-            active.cancel.cancel();
-            // The sender lives in `active`: the wait ends with a final state.
-            let _ = updates.wait_for(|status| status.state.is_final()).await;
-        }
-        let (_, status) = self.status(id).await?.ok_or_else(missing)?;
-        Ok(status)
-    }
-
     /// The logs of builds.
     pub fn logs(&self) -> &Logs {
         &self.inner.logs
@@ -261,12 +196,13 @@ impl Engine {
 
     /// Whether work is taken.
     pub async fn ready(&self) -> bool {
-        !self.inner.stop.is_cancelled() && self.inner.store.records().ping().await.is_ok()
+        !self.inner.drain.is_cancelled() && self.inner.store.records().ping().await.is_ok()
     }
 
-    /// Takes no more work and waits for what runs; after the grace period it is left for the next
-    /// start, which goes on with it.
+    /// Takes no more work and waits for what runs; after the grace period it is given back, for the
+    /// next start to go on with.
     pub async fn shutdown(&self, grace: Duration) {
+        self.inner.drain.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(grace, self.inner.tasks.wait())
             .await
@@ -280,64 +216,20 @@ impl Engine {
 }
 
 impl Inner {
-    /// Where a submission's image goes: `HOST[/PREFIX]`.
-    fn destination(&self, submission: &Submission) -> Result<String, EngineError> {
-        let registry = submission
-            .options
-            .registry
-            .as_ref()
-            .or(self.settings.registry.as_ref());
-        registry.cloned().ok_or_else(|| EngineError::Invalid {
-            message: "no registry is configured for images".into(),
-            remedy: "give --registry HOST[/PREFIX], or set `registry` in the configuration".into(),
-        })
+    /// Whether anything can be accepted at all.
+    pub(crate) fn taking_work(&self) -> bool {
+        !self.drain.is_cancelled()
     }
 
-    /// The build of this definition that runs already.
-    fn join(&self, key: &Key, submission: &Submission) -> Option<Ticket> {
-        let active = self.active.get(key)?;
-        let updates = active.1.status.subscribe();
-        let status = BuildStatus {
-            joined: true,
-            cached: false,
-            warnings: submission.warnings(),
-            ..updates.borrow().clone()
-        };
-        Some(Ticket::running(status, updates))
+    /// One at a time looks for a definition's image; the others find what it found.
+    pub(crate) fn gate(&self, key: &Key) -> Arc<Mutex<()>> {
+        Arc::clone(&self.gates.entry(key.clone()).or_default())
     }
 
-    /// Makes a build the active one of its definition.
-    pub(crate) fn activate(&self, key: &Key, id: &str, status: BuildStatus) -> Arc<ActiveBuild> {
-        let cancel = self.stop.child_token();
-        let active = Arc::new(ActiveBuild {
-            status: tokio::sync::watch::Sender::new(status),
-            cancel,
-        });
-        match self.active.entry(key.clone()) {
-            Entry::Occupied(mut entry) => {
-                entry.insert((id.to_owned(), Arc::clone(&active)));
-            }
-            Entry::Vacant(entry) => {
-                entry.insert((id.to_owned(), Arc::clone(&active)));
-            }
-        }
-        active
-    }
-}
-
-/// A status with nothing but the identity.
-pub(crate) fn status_of(submission: &Submission, state: BuildState) -> BuildStatus {
-    BuildStatus {
-        name: submission.spec_hash.image_name(),
-        image: None,
-        spec_hash: submission.spec_hash.to_hex(),
-        build_id: None,
-        state,
-        generation: None,
-        cached: false,
-        joined: false,
-        error: None,
-        warnings: submission.warnings(),
-        backend: None,
+    /// Forgets a gate that nobody stands at.
+    pub(crate) fn leave_gate(&self, key: &Key, gate: Arc<Mutex<()>>) {
+        drop(gate);
+        self.gates
+            .remove_if(key, |_, gate| Arc::strong_count(gate) == 1);
     }
 }

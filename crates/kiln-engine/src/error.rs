@@ -39,6 +39,17 @@ pub enum EngineError {
     /// What was asked for failed.
     #[error("{}", .0.message)]
     Failed(Failure),
+    /// The same key came with another request.
+    #[error("the idempotency key was used for another request")]
+    Conflict,
+    /// Too many builds wait.
+    #[error("{queued} builds wait already")]
+    Full {
+        /// How many.
+        queued: u64,
+        /// Whether it is the workspace's own bound.
+        in_scope: bool,
+    },
     /// The engine is stopping.
     #[error("kiln is shutting down")]
     Stopping,
@@ -62,6 +73,23 @@ impl EngineError {
                 "check the name and the workspace",
             ),
             Self::Failed(failure) => failure.clone(),
+            Self::Conflict => Failure::new(
+                FailureClass::Invalid,
+                "the idempotency key was used for another request",
+                "send a new key with a new request",
+            ),
+            Self::Full { queued, in_scope } => Failure {
+                retryable: true,
+                ..Failure::new(
+                    FailureClass::Internal,
+                    if *in_scope {
+                        format!("{queued} builds of the workspace wait already")
+                    } else {
+                        format!("{queued} builds wait already")
+                    },
+                    "ask again later; `limits.queue` and `limits.queue_per_workspace` are the bounds",
+                )
+            },
             Self::Store(error) => of_store(error),
             Self::Data(error) => of_io("kiln's data folder", error),
             Self::Stopping => Failure {
@@ -112,6 +140,7 @@ pub fn of_store(error: &StoreError) -> Failure {
         ),
         StoreErrorKind::Busy => Failure {
             retryable: true,
+            transient: true,
             ..Failure::new(
                 FailureClass::Internal,
                 message,
@@ -136,6 +165,7 @@ pub fn of_registry(error: &RegistryError) -> Failure {
     };
     Failure {
         retryable: error.is_retryable(),
+        transient: error.is_retryable(),
         ..Failure::new(class, chain(error), error.remedy())
     }
 }

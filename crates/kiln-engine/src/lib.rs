@@ -6,23 +6,35 @@ mod access;
 mod active;
 mod archives;
 mod backend;
+mod commit;
 mod engine;
 mod error;
+mod failpoint;
+mod follow;
 mod log;
 mod lookup;
 mod recover;
 mod redact;
 mod resolve;
+mod retry;
+mod room;
 mod run;
 mod settings;
 mod submission;
+mod submit;
+#[cfg(test)]
+mod testing;
+mod worker;
 
 pub use access::{ConnectRegistry, NoCredentials};
-pub use active::Ticket;
+pub use active::{Ticket, Waiting};
 pub use archives::{StoredArchives, StoredFacts};
-pub use backend::{Archives, Backend, BuildJob, Built, PullSecret, Reporter, Step, Unit};
+pub use backend::{
+    Archives, Backend, BeforeManifest, BuildJob, Built, PullSecret, Reporter, Step, Unit,
+};
 pub use engine::{Engine, Parts};
 pub use error::EngineError;
+pub use kiln_store::{RequestKey, Scope};
 pub use log::Logs;
 pub use recover::Recovery;
 pub use resolve::Locked;

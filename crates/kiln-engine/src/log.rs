@@ -27,6 +27,8 @@ const LINE_LIMIT_BYTES: usize = 16 << 10;
 pub struct Logs {
     folder: PathBuf,
     live: DashMap<String, Arc<BuildLog>>,
+    /// Rises when a log is opened.
+    opened: watch::Sender<u64>,
 }
 
 /// The log of one running build.
@@ -53,11 +55,16 @@ impl Logs {
         Self {
             folder: folder.into(),
             live: DashMap::new(),
+            opened: watch::Sender::default(),
         }
     }
 
-    /// Opens a build's log for writing; one that exists already goes on after its last event.
-    pub fn create(&self, build_id: &str, redactor: Redactor) -> std::io::Result<Arc<BuildLog>> {
+    /// Opens a build's log for writing; one that exists already goes on after its last event, one that
+    /// is open stays as it is.
+    pub fn open(&self, build_id: &str, redactor: Redactor) -> std::io::Result<Arc<BuildLog>> {
+        if let Some(log) = self.live.get(build_id) {
+            return Ok(Arc::clone(&log));
+        }
         let path = self.path(build_id);
         let (sequence, written_bytes) = last_sequence(&path)?;
         let file = fs::OpenOptions::new()
@@ -78,6 +85,7 @@ impl Logs {
             changed: watch::Sender::new(sequence),
         });
         self.live.insert(build_id.to_owned(), Arc::clone(&log));
+        self.opened.send_modify(|count| *count += 1);
         Ok(log)
     }
 
@@ -88,7 +96,8 @@ impl Logs {
         }
     }
 
-    /// The events after a sequence number, in order, until the build ends.
+    /// The events after a sequence number, in order, until the log is closed; of one that is not open,
+    /// those it has.
     pub async fn read(
         &self,
         build_id: &str,
@@ -106,6 +115,11 @@ impl Logs {
         Ok(futures::stream::unfold(reader, |mut reader| async move {
             reader.next().await.map(|event| (event, reader))
         }))
+    }
+
+    /// Changes whenever a log is opened.
+    pub(crate) fn opened(&self) -> watch::Receiver<u64> {
+        self.opened.subscribe()
     }
 
     fn path(&self, build_id: &str) -> PathBuf {
@@ -293,7 +307,7 @@ mod tests {
     async fn a_reader_that_follows_sees_every_line_once_and_then_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let logs = Logs::new(folder.path());
-        let log = logs.create("b-1", Redactor::new(["hunter22"])).unwrap();
+        let log = logs.open("b-1", Redactor::new(["hunter22"])).unwrap();
         log.note("first");
         let events = logs.read("b-1", 0).await.unwrap();
         log.line("step 2", "password hunter22 is used");
@@ -309,7 +323,7 @@ mod tests {
     async fn reading_resumes_after_an_event_also_when_the_process_was_another() {
         let folder = tempfile::tempdir().unwrap();
         let first = Logs::new(folder.path());
-        let log = first.create("b-2", Redactor::default()).unwrap();
+        let log = first.open("b-2", Redactor::default()).unwrap();
         for n in 0..5 {
             log.note(&n.to_string());
         }
@@ -321,7 +335,7 @@ mod tests {
             .write_all(b"{\"torn")
             .unwrap();
         let second = Logs::new(folder.path());
-        let log = second.create("b-2", Redactor::default()).unwrap();
+        let log = second.open("b-2", Redactor::default()).unwrap();
         log.note("5");
         second.close("b-2");
         drop(log);
@@ -339,7 +353,7 @@ mod tests {
     async fn a_log_over_its_limit_keeps_head_and_tail() {
         let folder = tempfile::tempdir().unwrap();
         let logs = Logs::new(folder.path());
-        let log = logs.create("b-3", Redactor::default()).unwrap();
+        let log = logs.open("b-3", Redactor::default()).unwrap();
         let line = "x".repeat(8 << 10);
         for _ in 0..3000 {
             log.note(&line);

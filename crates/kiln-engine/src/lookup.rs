@@ -11,10 +11,11 @@ use kiln_store::{FoundImage, ImageRow};
 
 use crate::access::Access;
 use crate::active::{Ticket, failed};
-use crate::engine::{Inner, Key, status_of};
+use crate::engine::{Inner, Key};
 use crate::error::EngineError;
 use crate::settings::Verify;
 use crate::submission::Submission;
+use crate::submit::status_of;
 
 /// A current image, as memory keeps it.
 #[derive(Debug, Clone)]
@@ -38,6 +39,14 @@ impl Hit {
             build_id: row.build_id.clone(),
             backend: row.backend.clone(),
             verified: None,
+        }
+    }
+
+    /// The same, seen in the registry now.
+    pub(crate) fn verified_now(self) -> Self {
+        Self {
+            verified: Some(Instant::now()),
+            ..self
         }
     }
 
@@ -149,6 +158,32 @@ impl Inner {
         }
     }
 
+    /// The tag of the generation points at it again, should somebody have moved or removed it.
+    async fn repair_tags(&self, key: &Key, hit: &Hit) {
+        let tag = format!("{}:{}", hit.repository, hit.generation).parse::<Reference>();
+        let (Ok(tag), Ok(access)) = (tag, self.access(&key.0).await) else {
+            return;
+        };
+        let moved = match access.registry.probe(&tag).await {
+            Probe::Present { digest, .. } => digest != hit.digest,
+            Probe::Absent => true,
+            Probe::Unknown(_) => false,
+        };
+        if !moved {
+            return;
+        }
+        tracing::warn!(image = %tag, digest = %hit.digest, "a tag was moved or lost: it is set again");
+        let set = self.tag(
+            &access.registry,
+            &hit.repository,
+            hit.digest,
+            hit.generation,
+        );
+        if let Err(failure) = set.await {
+            tracing::warn!(image = %tag, "a tag could not be set: {}", failure.message);
+        }
+    }
+
     fn verify_in_background(self: &Arc<Self>, key: Key, hit: Hit) {
         // From now on others see it as verified: one check at a time.
         if let Some(mut known) = self.hits.get_mut(&key) {
@@ -158,6 +193,8 @@ impl Inner {
         self.tasks.spawn(async move {
             if inner.is_gone(&key, &hit).await {
                 inner.forget(&key, &hit).await;
+            } else {
+                inner.repair_tags(&key, &hit).await;
             }
         });
     }
@@ -218,10 +255,7 @@ impl Inner {
             .records()
             .adopt_image(&key.0, &key.1, &canonical, &found)
             .await?;
-        let hit = Hit {
-            verified: Some(Instant::now()),
-            ..Hit::of(&row)
-        };
+        let hit = Hit::of(&row).verified_now();
         self.hits.insert(key.clone(), hit.clone());
         Ok(Some(hit))
     }

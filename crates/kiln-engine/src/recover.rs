@@ -1,12 +1,12 @@
 //! After a start: what an earlier process left unfinished goes on, or is ended.
 
-use kiln_api::{BackendChoice, BuildState, BuildStatus, Failure, FailureClass};
-use kiln_spec::Definition;
-use kiln_store::BuildRow;
+use std::collections::HashSet;
 
-use crate::engine::{Engine, Inner};
+use kiln_api::{BuildState, BuildStatus, Failure, FailureClass};
+use kiln_store::{BuildRow, UntaggedImage};
+
+use crate::engine::{Engine, Inner, Key};
 use crate::error::EngineError;
-use crate::submission::Options;
 
 /// What becomes of unfinished builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,18 +17,48 @@ pub enum Recovery {
     Abandon,
 }
 
+/// Tags that are set again at a start.
+const TAGS_AT_START: u32 = 1000;
+
 impl Engine {
-    /// Sweeps what earlier processes left, and deals with their unfinished builds.
+    /// Deals with the unfinished builds of earlier processes, and sweeps in the background what they
+    /// left. Nobody else may work with the records.
     pub async fn recover(&self, recovery: Recovery) -> Result<(), EngineError> {
         let inner = &self.inner;
+        let records = inner.store.records();
         inner.store.data().sweep()?;
-        let unfinished = inner.store.records().unfinished_builds().await?;
-        if unfinished.is_empty() && recovery == Recovery::Abandon {
-            return Ok(());
+        let interrupted = records.reset_other_workers(&inner.worker).await?;
+        let unfinished = records.unfinished_builds().await?;
+        if interrupted > 0 {
+            tracing::info!(builds = interrupted, "an earlier process was interrupted");
         }
+        if recovery == Recovery::Abandon {
+            for (row, _) in &unfinished {
+                inner.abandon(row).await?;
+            }
+            if unfinished.is_empty() {
+                return Ok(());
+            }
+        }
+        let keep: HashSet<String> = match recovery {
+            Recovery::Resume => unfinished.into_iter().map(|(row, _)| row.id).collect(),
+            Recovery::Abandon => HashSet::new(),
+        };
+        let engine = self.clone();
+        let sweeping = async move { engine.sweep(&keep).await };
+        match recovery {
+            // The daemon answers meanwhile; leftovers are nobody's.
+            Recovery::Resume => drop(inner.tasks.spawn(sweeping)),
+            Recovery::Abandon => sweeping.await,
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, keep: &HashSet<String>) {
+        let inner = &self.inner;
         for backend in &inner.backends {
             // An engine that is down now has nothing running; it is swept at the next start.
-            if let Err(failure) = backend.sweep().await {
+            if let Err(failure) = backend.sweep(keep).await {
                 tracing::warn!(
                     backend = backend.name(),
                     "leftovers were not swept: {}",
@@ -36,49 +66,50 @@ impl Engine {
                 );
             }
         }
-        for (row, canonical) in unfinished {
-            match recovery {
-                Recovery::Resume => self.resume(row, &canonical).await?,
-                Recovery::Abandon => inner.abandon(&row).await?,
+        match inner.store.records().untagged_images(TAGS_AT_START).await {
+            Ok(images) => {
+                for image in images {
+                    inner.tag_again(image).await;
+                }
             }
+            Err(error) => tracing::warn!(%error, "untagged images could not be listed"),
         }
-        Ok(())
-    }
-
-    async fn resume(&self, row: BuildRow, canonical: &str) -> Result<(), EngineError> {
-        let inner = &self.inner;
-        let Some(row) = inner.store.records().take_over(&row.id).await? else {
-            return Ok(());
-        };
-        let Ok(definition) = Definition::from_canonical_json(canonical) else {
-            tracing::error!(build.id = %row.id, "a build's definition is not readable");
-            return Ok(inner.abandon(&row).await?);
-        };
-        let choice = match row.backend.as_str() {
-            "docker" => BackendChoice::Docker,
-            "assemble" => BackendChoice::Assemble,
-            _ => BackendChoice::Auto,
-        };
-        let backend = self
-            .choose(choice)
-            .or_else(|_| self.choose(BackendChoice::Auto))?;
-        tracing::info!(build.id = %row.id, "a build goes on after a restart");
-        let key = (row.scope.clone(), row.spec_hash);
-        let status = BuildStatus {
-            state: BuildState::Queued,
-            ..inner.status_of_row(&row)
-        };
-        let access = inner.access(&row.scope).await?;
-        let options = Options {
-            refresh: row.refresh,
-            ..Options::default()
-        };
-        self.spawn(key, row, definition, backend, options, access, status)?;
-        Ok(())
     }
 }
 
 impl Inner {
+    /// Sets the tags that a crash or a fault of the registry left unset.
+    async fn tag_again(&self, image: UntaggedImage) {
+        let Ok(access) = self.access(&image.scope).await else {
+            return;
+        };
+        let row = &image.image;
+        let set = self.tag(
+            &access.registry,
+            &row.repository,
+            row.digest,
+            row.generation,
+        );
+        match set.await {
+            Ok(()) => {
+                let key: Key = (image.scope, image.spec_hash);
+                self.tagged(&key, row.generation).await;
+            }
+            Err(failure) => {
+                tracing::warn!(image = %row.repository, "an image could not be tagged: {}", failure.message);
+            }
+        }
+    }
+
+    /// The tags of an image are set.
+    pub(crate) async fn tagged(&self, key: &Key, generation: u64) {
+        let records = self.store.records();
+        if let Err(error) = records.mark_tagged(&key.0, &key.1, generation).await {
+            // They are set once more at the next start.
+            tracing::warn!(%error, "set tags could not be recorded");
+        }
+    }
+
     async fn abandon(&self, row: &BuildRow) -> Result<(), kiln_store::StoreError> {
         let Some(row) = self.store.records().take_over(&row.id).await? else {
             return Ok(());
@@ -110,8 +141,8 @@ impl Inner {
         };
         // Phases that only the task knows are newer than the row.
         let live = self.active.get(&(row.scope.clone(), row.spec_hash));
-        let live = live.filter(|entry| entry.0 == row.id && !state.is_final());
-        let state = live.map_or(state, |entry| entry.1.status.borrow().state);
+        let live = live.filter(|active| active.id == row.id && !state.is_final());
+        let state = live.map_or(state, |active| active.status.borrow().state);
         BuildStatus {
             name: row.spec_hash.image_name(),
             image: row
@@ -123,9 +154,11 @@ impl Inner {
             generation: row.generation,
             cached: false,
             joined: false,
+            waiter: None,
             error: row
                 .failure_json
                 .as_deref()
+                .filter(|_| row.is_over())
                 .and_then(|json| serde_json::from_str(json).ok()),
             warnings: Vec::new(),
             backend: Some(row.backend.clone()),

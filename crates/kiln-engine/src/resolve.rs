@@ -105,17 +105,11 @@ impl Inner {
             reporter.line("resolve", note);
         }
         let (hash, json) = (resolved.lock.hash().to_hex(), resolved.lock.to_json());
+        let canonical = definition.canonical_json();
         let kept = self
             .store
             .records()
-            .put_lock(
-                &key.0,
-                &key.1,
-                &definition.canonical_json(),
-                build,
-                &hash,
-                &json,
-            )
+            .put_lock(&key.0, &key.1, &canonical, build, &hash, &json)
             .await
             .map_err(|error| of_store(&error))?;
         match build {

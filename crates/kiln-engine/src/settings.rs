@@ -13,6 +13,14 @@ pub struct EngineSettings {
     pub registry: Option<String>,
     /// Builds that run at once.
     pub max_builds: usize,
+    /// Builds that may wait, over all workspaces; more are refused until some are done.
+    pub queue_bound: u64,
+    /// Builds of one workspace that may wait.
+    pub scope_bound: u64,
+    /// New builds are refused while the data folder's disk has less.
+    pub disk_reserve_bytes: u64,
+    /// How long, from its first attempt on, a build is tried again after failures that may pass.
+    pub retry_budget: Duration,
     /// How long resolving and fetching may take.
     pub resolve_timeout: Duration,
     /// How long the build step may take.

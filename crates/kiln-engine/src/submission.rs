@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kiln_api::{BackendChoice, BuildRequest};
 use kiln_lock::Lock;
 use kiln_spec::{Input, Kind, Overrides, Parsed, SpecHash};
-use kiln_store::Scope;
+use kiln_store::{Callback, RequestKey, Scope};
 
 use crate::error::EngineError;
 
@@ -46,6 +46,10 @@ pub struct Options {
     pub dry_run: bool,
     /// `HOST[/PREFIX]` in place of the workspace's.
     pub registry: Option<String>,
+    /// The name under which the same request may come again.
+    pub request: Option<RequestKey>,
+    /// Who is told of the build beside the workspace's hooks.
+    pub callbacks: Vec<Callback>,
 }
 
 impl Submission {
@@ -57,6 +61,8 @@ impl Submission {
             retry: request.retry,
             dry_run: request.dry_run,
             registry: None,
+            request: None,
+            callbacks: Vec::new(),
         };
         let overrides = Overrides {
             base: request.base,

@@ -139,15 +139,14 @@ impl ResolveError {
             }
             next = cause.source();
         }
-        let retryable = match self {
-            Self::Base(error) | Self::Facts(FactsError::Fetch { source: error, .. }) => {
-                error.is_retryable()
-            }
-            _ => self.class().is_retryable(),
-        };
-        Failure {
-            retryable,
-            ..Failure::new(self.class(), message, self.remedy())
+        let failure = Failure::new(self.class(), message, self.remedy());
+        match self {
+            Self::Base(error) | Self::Facts(FactsError::Fetch { source: error, .. }) => Failure {
+                retryable: error.is_retryable(),
+                transient: error.is_retryable(),
+                ..failure
+            },
+            _ => failure,
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kiln_api::{BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
-use kiln_engine::{Origin, Submission};
+use kiln_engine::{Origin, RequestKey, Scope, Submission, Waiting};
+use kiln_oci::Digest;
 use serde::Deserialize;
 
 use crate::access::{Caller, Right};
@@ -17,25 +18,32 @@ use crate::router::AppState;
 
 /// The longest a request may wait for its build.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// The longest `Idempotency-Key`.
+const KEY_LIMIT: usize = 255;
 /// Builds a page of the list holds at most.
 const PAGE_LIMIT: u32 = 200;
 
 /// Gets the image of an environment, building it when there is none.
-#[utoipa::path(post, path = "/v1/builds", request_body = BuildRequest, responses(
+#[utoipa::path(post, path = "/v1/builds", request_body = BuildRequest, params(
+    ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again are the same request, for a day"),
+), responses(
     (status = 200, description = "READY or FAILED is known", body = BuildStatus),
     (status = 202, description = "The build goes on; `Location` tells where", body = BuildStatus),
     (status = 400, description = "The input is at fault"),
     (status = 401, description = "No valid token"),
-    (status = 503, description = "The server takes no work now"),
+    (status = 409, description = "The Idempotency-Key was used for another request"),
+    (status = 429, description = "Too many builds wait; `Retry-After` tells when to ask again"),
+    (status = 503, description = "The server takes no work now; `Retry-After` tells when to ask again"),
 ))]
 pub(crate) async fn create(
     State(state): State<AppState>,
     caller: Caller,
-    body: Result<Json<BuildRequest>, JsonRejection>,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
-    let Json(request) = body.map_err(|rejection| {
+    let request: BuildRequest = serde_json::from_slice(&body).map_err(|error| {
         ApiError::invalid(
-            rejection.body_text(),
+            format!("the request is not what it must be: {error}"),
             "send JSON as /v1/openapi.json describes it",
         )
     })?;
@@ -49,10 +57,33 @@ pub(crate) async fn create(
         actor: caller.name.clone(),
         via: "http".into(),
     };
-    let submission = Submission::from_request(request, origin)?;
+    let mut submission = Submission::from_request(request, origin)?;
+    submission.options.request = idempotency_key(&headers, &submission.scope, &body)?;
     let ticket = state.engine.submit(submission).await?;
     let status = ticket.wait(wait).await;
     Ok(respond(status))
+}
+
+/// The `Idempotency-Key` of a request, with the digest of what it said.
+fn idempotency_key(
+    headers: &HeaderMap,
+    scope: &Scope,
+    body: &[u8],
+) -> Result<Option<RequestKey>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=KEY_LIMIT).contains(&key.len()));
+    let key = key.ok_or_else(|| {
+        ApiError::invalid(
+            "the Idempotency-Key is not usable",
+            "send 1 to 255 visible ASCII characters",
+        )
+    })?;
+    Ok(Some(RequestKey::idempotency(scope, key, Digest::of(body))))
 }
 
 /// Tells where a build is.
@@ -72,22 +103,48 @@ pub(crate) async fn show(
     Ok(Json(status))
 }
 
-/// Cancels a build that is not over.
-#[utoipa::path(delete, path = "/v1/builds/{id}", params(("id" = String, Path,)), responses(
-    (status = 200, description = "The build is over, by this or before", body = BuildStatus),
+/// Who withdraws.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CancelQuery {
+    waiter: Option<String>,
+    all: Option<bool>,
+}
+
+/// Withdraws from a build: the named waiter, or all of this caller's. The build is stopped when nobody
+/// else waits for it.
+#[utoipa::path(delete, path = "/v1/builds/{id}", params(
+    ("id" = String, Path,),
+    ("waiter" = Option<String>, Query, description = "the `waiter` of one answer"),
+    ("all" = Option<bool>, Query, description = "stops the build whoever waits; needs the right `admin`"),
+), responses(
+    (status = 200, description = "Where the build is now; CANCELLED when nobody waited any more", body = BuildStatus),
     (status = 404, description = "There is no such build"),
 ))]
 pub(crate) async fn cancel(
     State(state): State<AppState>,
     caller: Caller,
     Path(id): Path<String>,
+    Query(query): Query<CancelQuery>,
 ) -> Result<Json<BuildStatus>, ApiError> {
     let (workspace, _) = find(&state, &id).await?;
     caller
         .require(Right::Read, &workspace)
         .map_err(|_| no_build(&id))?;
     caller.require(Right::Build, &workspace)?;
-    let status = state.engine.cancel(&id).await?;
+    let who = match (query.waiter, query.all) {
+        (_, Some(true)) => {
+            caller.require(Right::Admin, &workspace)?;
+            Waiting::All
+        }
+        (Some(waiter), _) => Waiting::One(waiter.parse().map_err(|_| {
+            ApiError::invalid(
+                "the waiter is not one of kiln's",
+                "send the `waiter` of an answer to POST /v1/builds",
+            )
+        })?),
+        (None, _) => Waiting::Of(caller.name),
+    };
+    let status = state.engine.withdraw(&id, &who).await?;
     Ok(Json(status))
 }
 

@@ -4,7 +4,11 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kiln_api::{Failure, FailureClass};
+use kiln_engine::EngineError;
 use serde::Serialize;
+
+/// When to ask again while the queue is full: builds take minutes, not milliseconds.
+const QUEUE_RETRY_SECONDS: u64 = 15;
 
 /// What a handler answers when it can't do what was asked.
 #[derive(Debug)]
@@ -64,9 +68,19 @@ impl ApiError {
     }
 }
 
-impl From<kiln_engine::EngineError> for ApiError {
-    fn from(error: kiln_engine::EngineError) -> Self {
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
         let failure = error.failure();
+        match error {
+            EngineError::Conflict => return Self::new(StatusCode::CONFLICT, failure),
+            EngineError::Full { .. } => {
+                return Self {
+                    retry_after_seconds: Some(QUEUE_RETRY_SECONDS),
+                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, failure)
+                };
+            }
+            _ => {}
+        }
         match failure.class {
             FailureClass::Invalid => Self::new(StatusCode::BAD_REQUEST, failure),
             FailureClass::NotFound => Self::new(StatusCode::NOT_FOUND, failure),

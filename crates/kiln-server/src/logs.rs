@@ -55,15 +55,7 @@ pub(crate) async fn logs(
             )
         })?,
     };
-    let events = state
-        .engine
-        .logs()
-        .read(&id, after)
-        .await
-        .map_err(|error| {
-            tracing::warn!(%error, build.id = %id, "a log could not be read");
-            ApiError::not_found(format!("the build `{id}` has no log"))
-        })?;
+    let events = state.engine.follow_log(&id, after);
     if query.format.as_deref() == Some("text") {
         let lines = events.filter_map(|event| async move { plain(&event) });
         let body = Body::from_stream(lines.map(Ok::<_, Infallible>));

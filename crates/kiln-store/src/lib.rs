@@ -24,12 +24,14 @@ pub use blobs::{Blobs, PutBlobError};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
-pub use records::{Builds, Credentials, Events, Failures, Hooks, Images, Queue, Records, Requests};
+pub use records::{
+    Builds, Commits, Credentials, Events, Failures, Hooks, Images, Queue, Records, Requests,
+};
 pub use rows::{
     BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery, DeliveryRow, DeliveryState,
     EventRow, EventType, Finish, FoundImage, HookRow, ImageRow, NewBuild, NewEvent, NewHook,
     NewImage, ParseEventTypeError, Received, Remember, RememberedFailure, Replay, RequestKey,
-    Started, Target, Terms,
+    Started, Target, Terms, UntaggedImage,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

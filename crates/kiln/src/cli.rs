@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
-use crate::config::{Flags, Settings, VARIABLES};
+use crate::config::{Flags, Settings, VARIABLES, limits};
 use crate::error::{CliError, EXIT_USAGE};
 
 /// Turns descriptions of Python environments into container images, each once.
@@ -92,9 +92,11 @@ impl From<KindArg> for kiln_spec::Kind {
 }
 
 fn variables_help() -> String {
+    let limits = limits::VARIABLES.map(|(name, meaning, _)| (name, meaning));
     let lines = VARIABLES
         .iter()
-        .map(|(name, meaning)| format!("  {name:<30} {meaning}\n"));
+        .chain(&limits)
+        .map(|(name, meaning)| format!("  {name:<32} {meaning}\n"));
     format!("Environment variables:\n{}", lines.collect::<String>())
 }
 

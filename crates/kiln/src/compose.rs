@@ -39,6 +39,7 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
     let resolver = resolver(settings, &store, catalog, extra_ca.as_ref())?;
     let connect_registry = connect_registry(settings, extra_ca.clone())?;
     let data = store.data().clone();
+    let limits = &settings.limits;
     Ok(Engine::new(Parts {
         store,
         resolver,
@@ -48,10 +49,18 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
         logs: Logs::new(data.logs()),
         settings: EngineSettings {
             registry: settings.registry.clone(),
-            max_builds: settings.max_builds,
-            resolve_timeout: settings.resolve_timeout,
-            build_timeout: settings.build_timeout,
-            verify_after: settings.verify_after,
+            max_builds: limits.max_builds,
+            queue_bound: limits.queue,
+            scope_bound: limits.queue_per_workspace,
+            disk_reserve_bytes: limits.disk_reserve_bytes,
+            retry_budget: match verify {
+                Verify::Background => limits.retry_budget,
+                // Who waits at a terminal tries again himself.
+                Verify::First => Duration::ZERO,
+            },
+            resolve_timeout: limits.resolve_timeout,
+            build_timeout: limits.build_timeout,
+            verify_after: limits.verify_after,
             verify,
             remember_failure: REMEMBER_FAILURE,
             extra_ca,
@@ -176,9 +185,9 @@ fn resolver(
             extra_index_urls: Vec::new(),
         },
         timeouts: Timeouts {
-            conda: settings.resolve_timeout,
-            pypi: settings.resolve_timeout,
-            whole: settings.resolve_timeout,
+            conda: settings.limits.resolve_timeout,
+            pypi: settings.limits.resolve_timeout,
+            whole: settings.limits.resolve_timeout,
         },
         fetches: FETCHES,
     };
@@ -221,7 +230,7 @@ fn connect_registry(
     extra_ca: Option<Bytes>,
 ) -> Result<ConnectRegistry, CliError> {
     let mut builder = RegistryClient::builder().retry(RetryBudget {
-        total: settings.registry_budget,
+        total: settings.limits.registry_budget,
         ..RetryBudget::default()
     });
     for host in &settings.plain_http {

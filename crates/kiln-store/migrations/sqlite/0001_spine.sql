@@ -50,6 +50,8 @@ CREATE TABLE builds (
     backend       TEXT NOT NULL,
     refresh       INTEGER NOT NULL,
     lock_hash     TEXT,
+    -- The image it was about to push, as JSON, once it got so far.
+    pushed        TEXT,
     digest        TEXT,
     generation    INTEGER,
     failure_json  TEXT,
@@ -81,10 +83,13 @@ CREATE TABLE images (
     size_bytes  INTEGER NOT NULL,
     build_id    TEXT,
     lost        INTEGER NOT NULL DEFAULT 0,
+    -- kiln made it, and its tags are not known to be set.
+    untagged    INTEGER NOT NULL DEFAULT 0,
     created_ms  INTEGER NOT NULL,
     PRIMARY KEY (scope, spec_hash, generation),
     FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
 ) STRICT;
+CREATE INDEX images_untagged ON images (created_ms) WHERE untagged AND NOT lost;
 CREATE INDEX images_by_key ON images (scope, image_key);
 
 -- The settings '*' stand for any.

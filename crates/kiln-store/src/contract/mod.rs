@@ -1,6 +1,7 @@
 //! What every implementation of [`Records`] promises: [`keep_the_contract`] is called with each.
 
 pub(crate) mod builds;
+pub(crate) mod commits;
 pub(crate) mod credentials;
 pub(crate) mod failures;
 pub(crate) mod hooks;
@@ -78,6 +79,8 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         builds::a_build_moves_forward_alone_and_only_to_states_there_are,
         builds::builds_are_listed_newest_first_in_pages,
         builds::above_its_bounds_the_queue_takes_no_more_and_joins_still,
+        commits::what_was_about_to_be_pushed_is_told_with_the_next_claim,
+        commits::an_image_is_untagged_until_its_tags_are_set,
         queue::the_oldest_is_claimed_first_and_by_one_worker,
         queue::two_claims_at_once_get_different_builds,
         queue::a_small_workspace_does_not_wait_behind_a_large_one,

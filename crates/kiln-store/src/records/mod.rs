@@ -1,6 +1,7 @@
 //! The records of kiln, whatever keeps them: one trait per subject.
 
 mod builds;
+mod commits;
 mod credentials;
 mod failures;
 mod hooks;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use crate::error::StoreError;
 
 pub use builds::Builds;
+pub use commits::Commits;
 pub use credentials::Credentials;
 pub use failures::Failures;
 pub use hooks::{Events, Hooks};
@@ -23,7 +25,7 @@ pub use requests::Requests;
 /// The records of kiln. What a call has answered is durable.
 #[async_trait]
 pub trait Records:
-    Builds + Queue + Failures + Requests + Hooks + Events + Images + Credentials
+    Builds + Queue + Commits + Failures + Requests + Hooks + Events + Images + Credentials
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

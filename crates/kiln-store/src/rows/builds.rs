@@ -6,7 +6,7 @@ use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 
 use crate::Scope;
-use crate::rows::{Callback, RequestKey};
+use crate::rows::{Callback, NewImage, RequestKey};
 
 /// A build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,8 @@ pub struct ClaimedBuild {
     pub canonical: String,
     /// The time since it was first claimed, over all attempts; it begins anew when the machine does.
     pub spent: Duration,
+    /// What an earlier attempt was about to push, or pushed.
+    pub pushed: Option<NewImage>,
 }
 
 /// How long a failure is remembered, and for which settings.

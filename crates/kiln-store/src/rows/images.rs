@@ -1,6 +1,10 @@
 //! Images.
 
 use kiln_oci::Digest;
+use kiln_spec::SpecHash;
+use serde::{Deserialize, Serialize};
+
+use crate::Scope;
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub struct ImageRow {
 }
 
 /// An image that a build made or met.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewImage {
     /// Where it is.
     pub repository: String,
@@ -36,6 +40,17 @@ pub struct NewImage {
     pub backend: String,
     /// The sum of its blobs' compressed sizes.
     pub size_bytes: u64,
+}
+
+/// An image whose tags were not set yet.
+#[derive(Debug, Clone)]
+pub struct UntaggedImage {
+    /// The workspace.
+    pub scope: Scope,
+    /// What it is an image of.
+    pub spec_hash: SpecHash,
+    /// The image.
+    pub image: ImageRow,
 }
 
 /// An image that another kiln pushed.

@@ -12,5 +12,5 @@ pub use events::{
     Callback, Delivery, DeliveryRow, DeliveryState, EventRow, EventType, HookRow, NewEvent,
     NewHook, ParseEventTypeError, Replay, Target,
 };
-pub use images::{Finish, FoundImage, ImageRow, NewImage};
+pub use images::{Finish, FoundImage, ImageRow, NewImage, UntaggedImage};
 pub use requests::{Received, RequestKey};

@@ -145,7 +145,7 @@ async fn insert(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO images (scope, spec_hash, generation, repository, digest, image_key, lock_hash,
-         backend, size_bytes, build_id, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         backend, size_bytes, build_id, untagged, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(scope.as_str())
     .bind(spec_hash.to_hex())
@@ -157,6 +157,7 @@ async fn insert(
     .bind(&row.backend)
     .bind(row.size_bytes.cast_signed())
     .bind(&row.build_id)
+    .bind(row.build_id.is_some())
     .bind(now_ms)
     .execute(connection)
     .await

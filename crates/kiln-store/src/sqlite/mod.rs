@@ -1,6 +1,7 @@
 //! Records in SQLite: WAL, `synchronous=FULL`, one connection that writes and several that read.
 
 mod builds;
+mod commits;
 mod convert;
 mod credentials;
 mod events;

@@ -93,7 +93,7 @@ impl SqliteRecords {
                  lease_owner = ?4, lease_boot = ?1, lease_until = ?5, due_boot = NULL, due_at = NULL,
                  began_at = CASE WHEN began_boot = ?1 THEN began_at ELSE ?2 END, began_boot = ?1
              WHERE id = ?3 AND {ACTIVE} AND (lease_owner IS NULL OR {LAPSED}) AND {DUE}
-             RETURNING {BUILD_COLUMNS}, began_at"
+             RETURNING {BUILD_COLUMNS}, began_at, pushed"
         );
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(&now.boot)
@@ -113,6 +113,7 @@ impl SqliteRecords {
             return Ok(Taken::Quarantined);
         }
         let spent = now.ms.saturating_sub(get::<i64>(&row, "began_at")?);
+        let pushed: Option<String> = get(&row, "pushed")?;
         let scope = build.scope.as_str();
         sqlx::query(
             "UPDATE workspaces SET served = (SELECT max(served) + 1 FROM workspaces) WHERE scope = ?",
@@ -133,6 +134,8 @@ impl SqliteRecords {
             build,
             canonical,
             spent: Duration::from_millis(u64::try_from(spent).unwrap_or(0)),
+            // One of an older form is built once more.
+            pushed: pushed.and_then(|json| serde_json::from_str(&json).ok()),
         })))
     }
 

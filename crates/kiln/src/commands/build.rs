@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
 use kiln_api::{BackendChoice, BuildRequest, BuildState, BuildStatus, Failure, FailureClass};
-use kiln_engine::{Engine, Options, Origin, Submission, Verify};
+use kiln_engine::{Engine, Options, Origin, Recovery, Submission, Verify, Waiting};
 use kiln_spec::Kind;
 use serde::Serialize;
 
@@ -124,6 +124,8 @@ async fn local(
         retry: args.retry,
         dry_run: false,
         registry: settings.registry.clone(),
+        request: None,
+        callbacks: Vec::new(),
     };
     let origin = Origin {
         actor: "local".into(),
@@ -135,7 +137,8 @@ async fn local(
         warn(&warning);
     }
     let engine = compose::engine(settings, Verify::First).await?;
-    engine.recover(kiln_engine::Recovery::Abandon).await?;
+    engine.recover(Recovery::Abandon).await?;
+    engine.work();
     let ticket = engine.submit(submission).await?;
     let id = ticket
         .status()
@@ -149,34 +152,28 @@ async fn local(
         () = show_log(&engine, id.as_deref(), &mut progress) => waiting.await,
         _ = tokio::signal::ctrl_c() => {
             if let Some(id) = &id {
-                engine.cancel(id).await?;
+                engine.withdraw(id, &Waiting::All).await?;
             }
             waiting.await
         }
     };
-    if let Some(id) = &id {
+    if id.is_some() {
         // What came after the last look.
-        show_rest(&engine, id, &mut progress).await;
+        show_log(&engine, id.as_deref(), &mut progress).await;
     }
     progress.finish();
     engine.shutdown(Duration::from_secs(10)).await;
     Ok(status)
 }
 
-/// Shows the log as it grows; never ends by itself where there is no build.
+/// Shows the log until the build is over; never ends by itself where there is no build.
 async fn show_log(engine: &Engine, id: Option<&str>, progress: &mut Progress) {
     let Some(id) = id else {
         return std::future::pending().await;
     };
-    show_rest(engine, id, progress).await;
-}
-
-async fn show_rest(engine: &Engine, id: &str, progress: &mut Progress) {
-    if let Ok(events) = engine.logs().read(id, progress.last_event()).await {
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            progress.show(&event);
-        }
+    let mut events = std::pin::pin!(engine.follow_log(id, progress.last_event()));
+    while let Some(event) = events.next().await {
+        progress.show(&event);
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         .map_err(|error| CliError::kiln("the listener has no address", &error))?;
     let engine = compose::engine(&settings, Verify::Background).await?;
     engine.recover(Recovery::Resume).await?;
+    engine.work();
     let url = format!("http://{address}");
     lock.publish(&ServerAddress { url: url.clone() })?;
     super::print(&format!("kiln listens on {url}"))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::FileSettings;
 
 /// Every variable that kiln reads, and what it sets.
-pub(crate) const VARIABLES: [(&str, &str); 24] = [
+pub(crate) const VARIABLES: [(&str, &str); 19] = [
     ("KILN_CONFIG", "the configuration file"),
     ("KILN_DATA", "data"),
     ("KILN_LISTEN", "listen"),
@@ -25,17 +25,6 @@ pub(crate) const VARIABLES: [(&str, &str); 24] = [
     ("KILN_PYPI_UV", "pypi.uv"),
     ("KILN_DOCKER_HOST", "docker.host"),
     ("KILN_INSTALL_PATH", "docker.install_binary"),
-    ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds"),
-    (
-        "KILN_LIMITS_RESOLVE_TIMEOUT",
-        "limits.resolve_timeout, seconds",
-    ),
-    ("KILN_LIMITS_BUILD_TIMEOUT", "limits.build_timeout, seconds"),
-    (
-        "KILN_LIMITS_REGISTRY_BUDGET",
-        "limits.registry_budget, seconds",
-    ),
-    ("KILN_LIMITS_VERIFY_AFTER", "limits.verify_after, seconds"),
     (
         "KILN_SERVER",
         "the address of a running `kiln serve` that the command line uses",
@@ -63,30 +52,7 @@ pub(super) fn apply(
             *field = Some(PathBuf::from(value));
         }
     };
-    let mut number = |name: &str, field: &mut Option<u64>| {
-        if let Some(value) = variable(name).filter(|v| !v.is_empty()) {
-            match value.parse() {
-                Ok(value) => *field = Some(value),
-                Err(_) if name.ends_with("MAX_BUILDS") => {
-                    faults.push(format!("{name}: `{value}` is not a whole number"));
-                }
-                Err(_) => faults.push(format!(
-                    "{name}: `{value}` is not a whole number of seconds"
-                )),
-            }
-        }
-    };
-    number("KILN_LIMITS_MAX_BUILDS", &mut file.limits.max_builds);
-    number(
-        "KILN_LIMITS_RESOLVE_TIMEOUT",
-        &mut file.limits.resolve_timeout,
-    );
-    number("KILN_LIMITS_BUILD_TIMEOUT", &mut file.limits.build_timeout);
-    number(
-        "KILN_LIMITS_REGISTRY_BUDGET",
-        &mut file.limits.registry_budget,
-    );
-    number("KILN_LIMITS_VERIFY_AFTER", &mut file.limits.verify_after);
+    file.limits.apply(variable, faults);
     path("KILN_DATA", &mut file.data);
     text("KILN_LISTEN", &mut file.listen);
     text("KILN_REGISTRY", &mut file.registry);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::limits::FileLimits;
+
 /// The file as it is written; the environment is laid over it before anything is parsed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,7 +32,7 @@ pub(crate) struct FileSettings {
     /// The docker backend.
     pub(crate) docker: Docker,
     /// Numbers and times.
-    pub(crate) limits: Limits,
+    pub(crate) limits: FileLimits,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,17 +87,6 @@ pub(crate) struct Pypi {
 pub(crate) struct Docker {
     pub(crate) host: Option<String>,
     pub(crate) install_binary: Option<PathBuf>,
-}
-
-/// Times are whole seconds.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Limits {
-    pub(crate) max_builds: Option<u64>,
-    pub(crate) resolve_timeout: Option<u64>,
-    pub(crate) build_timeout: Option<u64>,
-    pub(crate) registry_budget: Option<u64>,
-    pub(crate) verify_after: Option<u64>,
 }
 
 impl FileSettings {

@@ -2,13 +2,13 @@
 
 mod env;
 mod file;
+pub(crate) mod limits;
 mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use kiln_lock::{ChannelPriority, IndexStrategy};
 use kiln_server::Token;
@@ -16,6 +16,7 @@ use url::Url;
 
 pub(crate) use env::VARIABLES;
 pub(crate) use file::FileSettings;
+pub(crate) use limits::Limits;
 
 /// Everything kiln can be told, with its defaults filled in.
 #[derive(Debug, Clone)]
@@ -54,16 +55,8 @@ pub(crate) struct Settings {
     pub(crate) docker_host: Option<String>,
     /// The `kiln-install` binary; `None` is the one beside kiln's own.
     pub(crate) install_binary: Option<PathBuf>,
-    /// Builds that run at once.
-    pub(crate) max_builds: usize,
-    /// How long resolving may take.
-    pub(crate) resolve_timeout: Duration,
-    /// How long the build step may take.
-    pub(crate) build_timeout: Duration,
-    /// How long a registry may fail before a build fails.
-    pub(crate) registry_budget: Duration,
-    /// After how long a hit is verified anew in the background.
-    pub(crate) verify_after: Duration,
+    /// What kiln takes on at once, and for how long it tries.
+    pub(crate) limits: Limits,
 }
 
 /// All that is wrong with the settings.
@@ -185,7 +178,7 @@ mod tests {
         let text = load(&Flags::default(), &variables).unwrap_err().to_string();
         insta::assert_snapshot!(text, @r"
         the settings are not usable:
-          KILN_LIMITS_BUILD_TIMEOUT: `soon` is not a whole number of seconds
+          KILN_LIMITS_BUILD_TIMEOUT: `soon` is not a whole number
           listen: `nowhere` is not ADDRESS:PORT, for example 127.0.0.1:8470
           registry: `Bad Host` is not HOST[/PREFIX], for example localhost:5000/team
           conda.channel_priority: `sometimes` is neither `flexible` nor `strict`

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use kiln_lock::{ChannelPriority, IndexStrategy};
 use kiln_server::{Right, Token};
@@ -51,7 +50,6 @@ pub(super) fn settings(
             "registry: `{registry}` is not HOST[/PREFIX], for example localhost:5000/team"
         ));
     }
-    let seconds = |value: Option<u64>, default| Duration::from_secs(value.unwrap_or(default));
     Settings {
         data,
         listen,
@@ -88,13 +86,7 @@ pub(super) fn settings(
         uv: file.pypi.uv,
         docker_host: file.docker.host,
         install_binary: file.docker.install_binary,
-        max_builds: usize::try_from(file.limits.max_builds.unwrap_or(2))
-            .unwrap_or(2)
-            .max(1),
-        resolve_timeout: seconds(file.limits.resolve_timeout, 600),
-        build_timeout: seconds(file.limits.build_timeout, 3600),
-        registry_budget: seconds(file.limits.registry_budget, 120),
-        verify_after: seconds(file.limits.verify_after, 300),
+        limits: file.limits.checked(),
     }
 }
 
