@@ -7,7 +7,7 @@ use kiln_api::{BuildState, BuildStatus, Failure};
 use kiln_oci::{Digest, Platform, Reference, Tag};
 use kiln_registry::Probe;
 use kiln_spec::SpecHash;
-use kiln_store::{FoundImage, ImageRow};
+use kiln_store::{BaseOrigin, FoundImage, ImageRow};
 
 use crate::access::Access;
 use crate::active::{Ticket, failed};
@@ -238,6 +238,12 @@ impl Inner {
             .await
             .unwrap_or(1);
         let backend = label("io.kiln.backend");
+        let base = label("org.opencontainers.image.base.digest").parse();
+        let base = base.ok().map(|manifest| BaseOrigin {
+            reference: label("org.opencontainers.image.base.name"),
+            index: None,
+            manifest,
+        });
         let found = FoundImage {
             repository: repository.to_owned(),
             digest: image.manifest_digest,
@@ -248,6 +254,7 @@ impl Inner {
                 backend
             },
             size_bytes: image.manifest.blob_size(),
+            base,
         };
         let canonical = submission.parsed.definition.canonical_json();
         let row = self

@@ -9,12 +9,24 @@ use kiln_oci::Digest;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::clock::millis;
 use crate::error::StoreError;
 
 /// A folder of blobs; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
+}
+
+/// A blob that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was written, milliseconds since the Unix epoch.
+    pub written_ms: i64,
 }
 
 /// Why a blob was not taken.
@@ -74,6 +86,52 @@ impl Blobs {
         let path = self.path(digest);
         match std::fs::File::open(&path) {
             Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::file(path)(error)),
+        }
+    }
+
+    /// All blobs that are there; other files are passed over. It reads every folder.
+    pub fn list(&self) -> Result<Vec<StoredBlob>, StoreError> {
+        let root = self.root.join("sha256");
+        let entries = |folder: &Path| fs::read_dir(folder).map_err(StoreError::file(folder));
+        let mut blobs = Vec::new();
+        for folder in entries(&root)? {
+            let folder = folder.map_err(StoreError::file(&root))?.path();
+            if !folder.is_dir() {
+                continue;
+            }
+            for entry in entries(&folder)? {
+                let entry = entry.map_err(StoreError::file(&folder))?;
+                let name = entry.file_name();
+                let Some(digest) = name.to_str().and_then(|hex| Digest::from_hex(hex).ok()) else {
+                    continue;
+                };
+                // One that was removed since is not there.
+                blobs.extend(stored(digest, &entry.path())?);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Moves a blob's file to the folder of unfinished writes, which is emptied at start; none when it
+    /// is not there or was written after the time.
+    pub(crate) fn set_aside(
+        &self,
+        digest: &Digest,
+        before_ms: i64,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.path(digest);
+        let stored = stored(*digest, &path)?;
+        if stored.is_none_or(|blob| blob.written_ms > before_ms) {
+            return Ok(None);
+        }
+        let aside = self
+            .root
+            .join("tmp")
+            .join(format!("{}.gone", digest.to_hex()));
+        match fs::rename(&path, &aside) {
+            Ok(()) => Ok(Some(aside)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::file(path)(error)),
         }
@@ -180,6 +238,22 @@ impl Blobs {
         }
         Ok(intact)
     }
+}
+
+/// What the file system says of a blob; none when it is not there.
+fn stored(digest: Digest, path: &Path) -> Result<Option<StoredBlob>, StoreError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::file(path)(error)),
+    };
+    let written = metadata.modified().map_err(StoreError::file(path))?;
+    let since = written.duration_since(std::time::UNIX_EPOCH);
+    Ok(Some(StoredBlob {
+        digest,
+        size_bytes: metadata.len(),
+        written_ms: since.map_or(0, millis),
+    }))
 }
 
 /// Moves the file to its place and makes the move durable.

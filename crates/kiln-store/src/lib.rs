@@ -4,6 +4,7 @@
 
 mod blobs;
 mod clock;
+mod collect;
 mod data_dir;
 mod error;
 mod records;
@@ -20,18 +21,20 @@ mod durability;
 #[cfg(test)]
 mod many_builds;
 
-pub use blobs::{Blobs, PutBlobError};
+pub use blobs::{Blobs, PutBlobError, StoredBlob};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
+pub use collect::{Collected, CollectibleBlob, CollectionPlan};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use records::{
-    Builds, Commits, Credentials, Events, Failures, Hooks, Images, Queue, Records, Requests,
+    Builds, Collection, Commits, Credentials, Events, Failures, Hooks, Images, Locks, Queue,
+    Records, Requests, TakeAway,
 };
 pub use rows::{
-    BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery, DeliveryRow, DeliveryState,
-    EventRow, EventType, Finish, FoundImage, HookRow, ImageRow, NewBuild, NewEvent, NewHook,
-    NewImage, ParseEventTypeError, Received, Remember, RememberedFailure, Replay, RequestKey,
-    Started, Target, Terms, UntaggedImage,
+    BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery,
+    DeliveryRow, DeliveryState, EventRow, EventType, Finish, FoundImage, HookRow, IdleLock,
+    ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError, Received,
+    Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms, UntaggedImage,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

@@ -20,13 +20,39 @@ CREATE TABLE definitions (
     PRIMARY KEY (scope, spec_hash)
 ) STRICT;
 
+CREATE INDEX definitions_by_lock ON definitions (scope, lock_hash);
+
+-- created_ms is when it was put last.
 CREATE TABLE locks (
+    id         INTEGER PRIMARY KEY,
     scope      TEXT NOT NULL,
     lock_hash  TEXT NOT NULL,
     json       TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
-    PRIMARY KEY (scope, lock_hash)
+    UNIQUE (scope, lock_hash)
 ) STRICT;
+
+-- Packages and wheels that locks name, and other blobs that were used.
+CREATE TABLE archives (
+    id         INTEGER PRIMARY KEY,
+    digest     TEXT NOT NULL UNIQUE,
+    size_bytes INTEGER,
+    used_ms    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE lock_archives (
+    archive INTEGER NOT NULL REFERENCES archives (id),
+    lock    INTEGER NOT NULL REFERENCES locks (id),
+    PRIMARY KEY (archive, lock)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lock_archives_by_lock ON lock_archives (lock);
+
+CREATE TABLE blob_holds (
+    digest TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    PRIMARY KEY (digest, holder)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_holds_by_holder ON blob_holds (holder);
 
 CREATE TABLE builds (
     id            TEXT PRIMARY KEY,
@@ -71,6 +97,15 @@ CREATE INDEX builds_waiting ON builds (scope, id)
     WHERE lease_owner IS NULL AND state NOT IN ('READY', 'FAILED', 'CANCELLED');
 CREATE INDEX builds_leased ON builds (scope) WHERE lease_owner IS NOT NULL;
 
+-- What images were built on; no index is an empty text.
+CREATE TABLE bases (
+    id           INTEGER PRIMARY KEY,
+    reference    TEXT NOT NULL,
+    index_digest TEXT NOT NULL,
+    digest       TEXT NOT NULL,
+    UNIQUE (digest, reference, index_digest)
+) STRICT;
+
 CREATE TABLE images (
     scope       TEXT NOT NULL,
     spec_hash   TEXT NOT NULL,
@@ -82,15 +117,32 @@ CREATE TABLE images (
     backend     TEXT NOT NULL,
     size_bytes  INTEGER NOT NULL,
     build_id    TEXT,
+    base        INTEGER REFERENCES bases (id),
     lost        INTEGER NOT NULL DEFAULT 0,
     -- kiln made it, and its tags are not known to be set.
     untagged    INTEGER NOT NULL DEFAULT 0,
+    outdated    TEXT,
+    verified_ms INTEGER NOT NULL DEFAULT 0,
     created_ms  INTEGER NOT NULL,
     PRIMARY KEY (scope, spec_hash, generation),
     FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
 ) STRICT;
 CREATE INDEX images_untagged ON images (created_ms) WHERE untagged AND NOT lost;
 CREATE INDEX images_by_key ON images (scope, image_key);
+CREATE INDEX images_by_lock ON images (scope, lock_hash);
+CREATE INDEX images_by_base ON images (base) WHERE base IS NOT NULL;
+CREATE INDEX images_by_check ON images (verified_ms) WHERE lost = 0;
+
+-- Generations that something keeps although they are not current.
+CREATE TABLE pins (
+    holder     TEXT NOT NULL,
+    scope      TEXT NOT NULL,
+    spec_hash  TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    PRIMARY KEY (scope, spec_hash, generation, holder),
+    FOREIGN KEY (scope, spec_hash, generation) REFERENCES images (scope, spec_hash, generation)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pins_by_holder ON pins (holder);
 
 -- The settings '*' stand for any.
 CREATE TABLE remembered_failures (

@@ -1,9 +1,12 @@
 //! Generations, locks, lost and found images.
 
+use std::time::Duration;
+
 use kiln_oci::Digest;
 
+use super::collection::{self, lock};
 use super::{Bed, hash, new_image, started};
-use crate::{Finish, FoundImage, Scope};
+use crate::{BaseName, EventType, Finish, FoundImage, Scope};
 
 pub(crate) async fn generations_count_and_a_refresh_may_go_back(bed: &Bed) {
     let records = bed.records();
@@ -93,6 +96,7 @@ pub(crate) async fn an_adopted_image_is_current_and_numbering_goes_on_after_it(b
         generation: 4,
         backend: "docker".into(),
         size_bytes: 1,
+        base: None,
     };
     records
         .adopt_image(&scope, &hash("found"), "found", &found)
@@ -121,6 +125,7 @@ pub(crate) async fn an_image_that_comes_back_keeps_its_generation(bed: &Bed) {
         generation,
         backend: "docker".into(),
         size_bytes: 1,
+        base: None,
     };
     let adopt = async |content: &str, generation| {
         let found = found(content, generation);
@@ -174,4 +179,78 @@ pub(crate) async fn a_lock_is_kept_for_the_holder_of_the_build_alone(bed: &Bed) 
     assert_eq!(lock.as_deref(), Some("{\"of\":\"held\"}"));
     let row = records.build(&row.id).await.unwrap().unwrap();
     assert_eq!(row.lock_hash.as_deref(), Some("held"));
+}
+
+pub(crate) async fn images_are_found_by_their_base_and_noted_as_outdated_once(bed: &Bed) {
+    let records = bed.records();
+    let (a, b) = (Scope::default_scope(), "last".parse().unwrap());
+    let lock = lock(&["x"]);
+    for (scope, text) in [(&a, "1"), (&a, "2"), (&b, "1")] {
+        collection::build(records, scope, text, &lock).await;
+    }
+    let names = [
+        BaseName::Reference("registry.example/python:3.11".into()),
+        BaseName::Digest(Digest::of(b"base")),
+        BaseName::Digest(Digest::of(b"index")),
+    ];
+    for name in &names {
+        let first = records.images_on_base(name, 2, None).await.unwrap();
+        let rest = records.images_on_base(name, 2, first.last()).await.unwrap();
+        assert_eq!((first.len(), rest.len()), (2, 1), "{name:?}");
+        let found = first[0].base.as_ref().unwrap();
+        assert_eq!(found.manifest, Digest::of(b"base"));
+        assert_eq!(found.index, Some(Digest::of(b"index")));
+        assert_eq!(rest[0].scope, b);
+    }
+    let other = BaseName::Reference("registry.example/python".into());
+    let none = records.images_on_base(&other, 9, None).await.unwrap();
+    assert_eq!(none, []);
+
+    let spec = hash("1");
+    let mark = || records.mark_image_outdated(&a, &spec, 1, "its base has moved");
+    assert!(mark().await.unwrap());
+    assert!(!mark().await.unwrap());
+    let image = records.current_image(&a, &spec).await.unwrap().unwrap();
+    assert_eq!(image.outdated.as_deref(), Some("its base has moved"));
+    let told = records.events(&a, 99, None).await.unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|event| event.kind == EventType::Outdated)
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].payload.contains("its base has moved"));
+    // A refresh that makes the same image says that it is up to date.
+    collection::build(records, &a, "1", &lock).await;
+    let image = records.current_image(&a, &spec).await.unwrap().unwrap();
+    assert_eq!((image.generation, image.outdated), (1, None));
+    // One that makes another image leaves the old one behind.
+    let lock = collection::lock(&["y"]);
+    collection::build(records, &a, "1", &lock).await;
+    let all = records.images_on_base(&names[0], 9, None).await.unwrap();
+    let generations: Vec<_> = all.iter().map(|known| known.image.generation).collect();
+    assert_eq!(generations.iter().sum::<u64>(), 4, "{generations:?}");
+}
+
+pub(crate) async fn images_come_up_for_verification_the_longest_unverified_first(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let minutes = |n| Duration::from_mins(n);
+    for text in ["a", "b", "c"] {
+        collection::build(records, &scope, text, &lock(&["x"])).await;
+        bed.clock.pass(minutes(1));
+    }
+    let due = async |limit| {
+        let due = records.images_to_verify(minutes(5), limit).await.unwrap();
+        due.iter().map(|known| known.spec_hash).collect::<Vec<_>>()
+    };
+    assert_eq!(due(9).await, []);
+    bed.clock.pass(minutes(3));
+    assert_eq!(due(9).await, [hash("a"), hash("b")]);
+    assert_eq!(due(1).await, [hash("a")]);
+    let (a, b) = (hash("a"), hash("b"));
+    records.mark_image_verified(&scope, &a, 1).await.unwrap();
+    assert!(records.mark_image_lost(&scope, &b, 1).await.unwrap());
+    assert_eq!(due(9).await, []);
+    bed.clock.pass(minutes(1));
+    assert_eq!(due(9).await, [hash("c")], "a lost one is known to be lost");
 }

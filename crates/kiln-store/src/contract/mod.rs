@@ -1,6 +1,7 @@
 //! What every implementation of [`Records`] promises: [`keep_the_contract`] is called with each.
 
 pub(crate) mod builds;
+pub(crate) mod collection;
 pub(crate) mod commits;
 pub(crate) mod credentials;
 pub(crate) mod failures;
@@ -108,7 +109,14 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         images::a_lost_image_is_not_current_and_keeps_its_lock,
         images::an_adopted_image_is_current_and_numbering_goes_on_after_it,
         images::an_image_that_comes_back_keeps_its_generation,
+        images::images_are_found_by_their_base_and_noted_as_outdated_once,
+        images::images_come_up_for_verification_the_longest_unverified_first,
         images::a_lock_is_kept_for_the_holder_of_the_build_alone,
+        collection::what_a_current_generation_or_a_running_build_needs_stays,
+        collection::an_image_that_is_lost_keeps_what_it_is_rebuilt_from,
+        collection::what_is_held_or_was_used_lately_stays,
+        collection::a_file_that_can_not_be_taken_away_keeps_its_row,
+        collection::a_lock_that_nothing_names_goes_after_its_grace,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,
     );

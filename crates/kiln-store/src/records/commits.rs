@@ -9,7 +9,7 @@ use crate::scope::Scope;
 
 /// What is pushed and tagged, as far as that is known.
 #[async_trait]
-pub trait Commits {
+pub trait Commits: Send + Sync {
     /// Keeps with a build what it is about to push; its next claim tells it. False when the fence is
     /// stale or the build over.
     async fn note_pushed(&self, id: &str, fence: i64, image: &NewImage)

@@ -1,34 +1,17 @@
-//! Locks and images of definitions.
+//! Images of definitions.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_spec::SpecHash;
 
 use crate::error::StoreError;
-use crate::rows::{FoundImage, ImageRow};
+use crate::rows::{BaseName, FoundImage, ImageRow, KnownImage};
 use crate::scope::Scope;
 
-/// Locks, and the images made from them.
+/// Images and their generations.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// Keeps a lock and makes it the definition's, and the build's where there is one, by id and
-    /// fence. False when that fence is stale or the build over: nothing was changed.
-    async fn put_lock(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        canonical: &str,
-        build: Option<(&str, i64)>,
-        lock_hash: &str,
-        json: &str,
-    ) -> Result<bool, StoreError>;
-
-    /// The lock of a definition: of its current image, else the latest that was made for it.
-    async fn lock_of(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-    ) -> Result<Option<String>, StoreError>;
-
     /// The current image of a definition, unless the registry has lost it.
     async fn current_image(
         &self,
@@ -53,17 +36,47 @@ pub trait Images: Send + Sync {
         found: &FoundImage,
     ) -> Result<ImageRow, StoreError>;
 
-    /// The registry has lost an image: it is current and known by its key no more.
+    /// The registry has lost an image: it is current and known by its key no more. False when that was
+    /// known.
     async fn mark_image_lost(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+        generation: u64,
+    ) -> Result<bool, StoreError>;
+
+    /// The registry has an image, now.
+    async fn mark_image_verified(
         &self,
         scope: &Scope,
         spec_hash: &SpecHash,
         generation: u64,
     ) -> Result<(), StoreError>;
 
-    /// Facts about a base, by its platform manifest's digest, as JSON.
-    async fn base_facts(&self, digest: &str) -> Result<Option<String>, StoreError>;
+    /// A build would make another image today: noted and told, once; false when it was noted before.
+    /// It stays current.
+    async fn mark_image_outdated(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+        generation: u64,
+        reason: &str,
+    ) -> Result<bool, StoreError>;
 
-    /// Keeps facts about a base.
-    async fn put_base_facts(&self, digest: &str, json: &str) -> Result<(), StoreError>;
+    /// Current images, not lost, that were built on a base, over all workspaces, in a stable order;
+    /// `after` is the last of the page before.
+    async fn images_on_base(
+        &self,
+        base: &BaseName,
+        limit: u32,
+        after: Option<&KnownImage>,
+    ) -> Result<Vec<KnownImage>, StoreError>;
+
+    /// Images of any generation that are not known to be lost and were verified at least this long
+    /// ago, the longest first.
+    async fn images_to_verify(
+        &self,
+        after: Duration,
+        limit: u32,
+    ) -> Result<Vec<KnownImage>, StoreError>;
 }

@@ -1,11 +1,13 @@
 //! The records of kiln, whatever keeps them: one trait per subject.
 
 mod builds;
+mod collection;
 mod commits;
 mod credentials;
 mod failures;
 mod hooks;
 mod images;
+mod locks;
 mod queue;
 mod requests;
 
@@ -14,18 +16,30 @@ use async_trait::async_trait;
 use crate::error::StoreError;
 
 pub use builds::Builds;
+pub use collection::{Collection, TakeAway};
 pub use commits::Commits;
 pub use credentials::Credentials;
 pub use failures::Failures;
 pub use hooks::{Events, Hooks};
 pub use images::Images;
+pub use locks::Locks;
 pub use queue::Queue;
 pub use requests::Requests;
 
 /// The records of kiln. What a call has answered is durable.
 #[async_trait]
 pub trait Records:
-    Builds + Queue + Commits + Failures + Requests + Hooks + Events + Images + Credentials
+    Builds
+    + Queue
+    + Commits
+    + Failures
+    + Requests
+    + Hooks
+    + Events
+    + Locks
+    + Images
+    + Collection
+    + Credentials
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

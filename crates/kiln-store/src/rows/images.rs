@@ -23,6 +23,43 @@ pub struct ImageRow {
     pub size_bytes: u64,
     /// The build that made it; none for one that was found in a registry.
     pub build_id: Option<String>,
+    /// When a registry last said that it is there, milliseconds since the Unix epoch.
+    pub verified_ms: i64,
+    /// Why it is no longer what a build would make today.
+    pub outdated: Option<String>,
+}
+
+/// What an image was built on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseOrigin {
+    /// The reference that was resolved, `host/repository[:tag]`.
+    pub reference: String,
+    /// The index it was chosen from, where there was one.
+    pub index: Option<Digest>,
+    /// The platform's manifest.
+    pub manifest: Digest,
+}
+
+/// A base as somebody tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseName {
+    /// `host/repository[:tag]`, exactly as locks have it.
+    Reference(String),
+    /// The digest of a manifest or an index.
+    Digest(Digest),
+}
+
+/// An image with its place and base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownImage {
+    /// The workspace.
+    pub scope: Scope,
+    /// The definition.
+    pub spec_hash: SpecHash,
+    /// The image.
+    pub image: ImageRow,
+    /// What it was built on, where that is known.
+    pub base: Option<BaseOrigin>,
 }
 
 /// An image that a build made or met.
@@ -66,6 +103,8 @@ pub struct FoundImage {
     pub backend: String,
     /// The sum of its blobs' compressed sizes.
     pub size_bytes: u64,
+    /// What its labels say it was built on.
+    pub base: Option<BaseOrigin>,
 }
 
 /// What came of a build to finish.

@@ -1,16 +1,20 @@
 //! What the records hold and answer.
 
 mod builds;
+mod collection;
 mod credentials;
 mod events;
 mod images;
 mod requests;
 
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
+pub use collection::{BlobRow, IdleLock};
 pub use credentials::CredentialRow;
 pub use events::{
     Callback, Delivery, DeliveryRow, DeliveryState, EventRow, EventType, HookRow, NewEvent,
     NewHook, ParseEventTypeError, Replay, Target,
 };
-pub use images::{Finish, FoundImage, ImageRow, NewImage, UntaggedImage};
+pub use images::{
+    BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage, UntaggedImage,
+};
 pub use requests::{Received, RequestKey};

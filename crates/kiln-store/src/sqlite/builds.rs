@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection, SqliteExecutor};
 use super::SqliteRecords;
 use super::convert::{self, BUILD_COLUMNS, get};
 use super::finish::{Ending, end};
-use super::{failures, images, outbox, queue, requests};
+use super::{failures, generations, outbox, queue, requests};
 use crate::error::StoreError;
 use crate::records::Builds;
 use crate::rows::{BuildRow, EventType, Finish, NewBuild, NewImage, Received, Remember, Started};
@@ -280,7 +280,7 @@ impl Builds for SqliteRecords {
     ) -> Result<Finish, StoreError> {
         let mut transaction = self.write(END).await?;
         let now_ms = self.now_ms();
-        let Some(row) = images::make_ready(&mut transaction, id, fence, image, now_ms).await?
+        let Some(row) = generations::make_ready(&mut transaction, id, fence, image, now_ms).await?
         else {
             return Ok(Finish::Stale);
         };

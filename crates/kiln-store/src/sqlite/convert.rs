@@ -11,8 +11,7 @@ use crate::rows::{BuildRow, ImageRow};
 pub(super) const BUILD_COLUMNS: &str = "id, scope, spec_hash, state, fence, attempt, crashes, repository, backend, refresh, lock_hash, digest, generation, failure_json, actor, via, created_ms";
 
 /// The columns of [`image`].
-pub(super) const IMAGE_COLUMNS: &str =
-    "generation, repository, digest, lock_hash, backend, size_bytes, build_id";
+pub(super) const IMAGE_COLUMNS: &str = "generation, repository, digest, lock_hash, backend, size_bytes, build_id, verified_ms, outdated";
 
 pub(super) fn build(row: &SqliteRow) -> Result<BuildRow, StoreError> {
     let unreadable = || StoreError::Row { what: "build" };
@@ -60,6 +59,8 @@ pub(super) fn image(row: &SqliteRow) -> Result<ImageRow, StoreError> {
         backend: get(row, "backend")?,
         size_bytes: u64::try_from(get::<i64>(row, "size_bytes")?).map_err(|_| unreadable())?,
         build_id: get(row, "build_id")?,
+        verified_ms: get(row, "verified_ms")?,
+        outdated: get(row, "outdated")?,
     })
 }
 

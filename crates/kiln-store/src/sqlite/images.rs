@@ -1,18 +1,22 @@
-//! Images, their generations, and the locks they are made from.
+//! Images: found, verified, lost, outdated.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_oci::Digest;
 use kiln_spec::SpecHash;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteRow;
 
 use super::SqliteRecords;
-use super::builds::{ACTIVE, define};
-use super::convert::{self, BUILD_COLUMNS, IMAGE_COLUMNS};
-use super::failures;
-use super::finish::{Ending, end};
+use super::builds::define;
+use super::convert::{self, IMAGE_COLUMNS, get};
+use super::generations::{insert, is_taken, next_generation, same_image, set_base, set_current};
+use super::outbox::{self, Outgoing};
+use crate::clock::millis;
 use crate::error::StoreError;
 use crate::records::Images;
-use crate::rows::{BuildRow, FoundImage, ImageRow, NewImage};
+use crate::rows::{BaseName, BaseOrigin, EventType, FoundImage, ImageRow, KnownImage};
 use crate::scope::Scope;
 
 /// The greatest generation that is believed of a tag: counting goes on after it.
@@ -26,159 +30,41 @@ pub(super) fn current_sql() -> String {
     )
 }
 
-/// Makes a build READY with its image; none when the fence is stale or it is over already.
-pub(super) async fn make_ready(
-    connection: &mut SqliteConnection,
-    id: &str,
-    fence: i64,
-    image: &NewImage,
-    now_ms: i64,
-) -> Result<Option<ImageRow>, StoreError> {
-    let sql = format!("SELECT {BUILD_COLUMNS} FROM builds WHERE id = ? AND fence = ? AND {ACTIVE}");
-    let build = sqlx::query(AssertSqlSafe(sql))
-        .bind(id)
-        .bind(fence)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(StoreError::database("end a build"))?;
-    let Some(build) = build else { return Ok(None) };
-    let BuildRow {
-        scope, spec_hash, ..
-    } = convert::build(&build)?;
-    let place = (image.digest, image.repository.as_str());
-    let keys = Some((image.image_key.as_str(), image.lock_hash.as_str()));
-    let known = same_image(connection, &scope, &spec_hash, place, keys).await?;
-    let row = if let Some(row) = known {
-        row
-    } else {
-        let row = ImageRow {
-            generation: next_generation(connection, &scope, &spec_hash).await?,
-            repository: image.repository.clone(),
-            digest: image.digest,
-            lock_hash: Some(image.lock_hash.clone()),
-            backend: image.backend.clone(),
-            size_bytes: image.size_bytes,
-            build_id: Some(id.to_owned()),
-        };
-        let key = Some(image.image_key.as_str());
-        insert(connection, &scope, &spec_hash, &row, key, now_ms).await?;
-        row
-    };
-    set_current(connection, &scope, &spec_hash, row.generation).await?;
-    let ending = Ending {
-        state: "READY",
-        failure_json: None,
-        image: Some((image.digest, row.generation)),
-    };
-    end(connection, id, fence, &ending, now_ms).await?;
-    failures::forget(connection, &scope, &spec_hash).await?;
-    Ok(Some(row))
-}
-
-/// A generation of this digest and repository that is there already; it is lost no more. `keys` are
-/// its image key and lock hash, where they are known now.
-async fn same_image(
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-    spec_hash: &SpecHash,
-    (digest, repository): (Digest, &str),
-    keys: Option<(&str, &str)>,
-) -> Result<Option<ImageRow>, StoreError> {
-    let sql = format!(
-        "UPDATE images SET lost = 0, image_key = coalesce(image_key, ?), lock_hash = coalesce(lock_hash, ?)
-         WHERE scope = ? AND spec_hash = ? AND digest = ? AND repository = ? RETURNING {IMAGE_COLUMNS}"
-    );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(keys.map(|keys| keys.0))
-        .bind(keys.map(|keys| keys.1))
-        .bind(scope.as_str())
-        .bind(spec_hash.to_hex())
-        .bind(digest.to_hex())
-        .bind(repository)
-        .fetch_optional(connection)
-        .await
-        .map_err(StoreError::database("read an image"))?;
-    row.as_ref().map(convert::image).transpose()
-}
-
-async fn is_taken(
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-    spec_hash: &SpecHash,
-    generation: u64,
-) -> Result<bool, StoreError> {
-    let taken: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM images WHERE scope = ? AND spec_hash = ? AND generation = ?",
+/// Selects images with their place and base.
+fn known_sql() -> String {
+    let columns: Vec<_> = IMAGE_COLUMNS
+        .split(", ")
+        .map(|column| format!("i.{column}"))
+        .collect();
+    format!(
+        "SELECT {}, i.scope, i.spec_hash, b.reference, b.index_digest, b.digest AS base_digest
+         FROM images i LEFT JOIN bases b ON b.id = i.base",
+        columns.join(", ")
     )
-    .bind(scope.as_str())
-    .bind(spec_hash.to_hex())
-    .bind(generation.cast_signed())
-    .fetch_one(connection)
-    .await
-    .map_err(StoreError::database("number an image"))?;
-    Ok(taken > 0)
 }
 
-async fn next_generation(
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-    spec_hash: &SpecHash,
-) -> Result<u64, StoreError> {
-    let highest: i64 = sqlx::query_scalar(
-        "SELECT coalesce(max(generation), 0) FROM images WHERE scope = ? AND spec_hash = ?",
-    )
-    .bind(scope.as_str())
-    .bind(spec_hash.to_hex())
-    .fetch_one(connection)
-    .await
-    .map_err(StoreError::database("number an image"))?;
-    Ok(highest.cast_unsigned() + 1)
-}
-
-async fn insert(
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-    spec_hash: &SpecHash,
-    row: &ImageRow,
-    image_key: Option<&str>,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO images (scope, spec_hash, generation, repository, digest, image_key, lock_hash,
-         backend, size_bytes, build_id, untagged, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(scope.as_str())
-    .bind(spec_hash.to_hex())
-    .bind(row.generation.cast_signed())
-    .bind(&row.repository)
-    .bind(row.digest.to_hex())
-    .bind(image_key)
-    .bind(&row.lock_hash)
-    .bind(&row.backend)
-    .bind(row.size_bytes.cast_signed())
-    .bind(&row.build_id)
-    .bind(row.build_id.is_some())
-    .bind(now_ms)
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("keep an image"))?;
-    Ok(())
-}
-
-async fn set_current(
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-    spec_hash: &SpecHash,
-    generation: u64,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE definitions SET current_generation = ? WHERE scope = ? AND spec_hash = ?")
-        .bind(generation.cast_signed())
-        .bind(scope.as_str())
-        .bind(spec_hash.to_hex())
-        .execute(connection)
-        .await
-        .map_err(StoreError::database("make an image current"))?;
-    Ok(())
+fn known(row: &SqliteRow) -> Result<KnownImage, StoreError> {
+    let unreadable = || StoreError::Row { what: "image" };
+    let digest = |hex: String| Digest::from_hex(&hex).map_err(|_| unreadable());
+    let reference: Option<String> = get(row, "reference")?;
+    let base = reference.map(|reference| {
+        let index: String = get(row, "index_digest")?;
+        Ok::<_, StoreError>(BaseOrigin {
+            reference,
+            index: (!index.is_empty()).then(|| digest(index)).transpose()?,
+            manifest: digest(get(row, "base_digest")?)?,
+        })
+    });
+    Ok(KnownImage {
+        scope: get::<String>(row, "scope")?
+            .parse()
+            .map_err(|_| unreadable())?,
+        spec_hash: get::<String>(row, "spec_hash")?
+            .parse()
+            .map_err(|_| unreadable())?,
+        image: convert::image(row)?,
+        base: base.transpose()?,
+    })
 }
 
 #[async_trait]
@@ -204,7 +90,7 @@ impl Images for SqliteRecords {
     ) -> Result<Option<ImageRow>, StoreError> {
         let sql = format!(
             "SELECT {IMAGE_COLUMNS} FROM images WHERE scope = ? AND image_key = ? AND lost = 0
-         ORDER BY generation DESC LIMIT 1"
+             ORDER BY generation DESC LIMIT 1"
         );
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(scope.as_str())
@@ -213,75 +99,6 @@ impl Images for SqliteRecords {
             .await
             .map_err(StoreError::database("read an image"))?;
         row.as_ref().map(convert::image).transpose()
-    }
-
-    async fn lock_of(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-    ) -> Result<Option<String>, StoreError> {
-        // The current generation's lock, lost or not; else the definition's latest.
-        sqlx::query_scalar(
-            "SELECT l.json FROM definitions d
-         LEFT JOIN images i ON i.scope = d.scope AND i.spec_hash = d.spec_hash
-              AND i.generation = d.current_generation
-         JOIN locks l ON l.scope = d.scope AND l.lock_hash = coalesce(i.lock_hash, d.lock_hash)
-         WHERE d.scope = ? AND d.spec_hash = ?",
-        )
-        .bind(scope.as_str())
-        .bind(spec_hash.to_hex())
-        .fetch_optional(&self.reader)
-        .await
-        .map_err(StoreError::database("read a lock"))
-    }
-
-    async fn put_lock(
-        &self,
-        scope: &Scope,
-        spec_hash: &SpecHash,
-        canonical: &str,
-        build: Option<(&str, i64)>,
-        lock_hash: &str,
-        json: &str,
-    ) -> Result<bool, StoreError> {
-        let failed = StoreError::database;
-        let mut transaction = self.write("keep a lock").await?;
-        let now_ms = self.now_ms();
-        if let Some((id, fence)) = build {
-            let sql =
-                format!("UPDATE builds SET lock_hash = ? WHERE id = ? AND fence = ? AND {ACTIVE}");
-            let done = sqlx::query(AssertSqlSafe(sql))
-                .bind(lock_hash)
-                .bind(id)
-                .bind(fence)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed("keep a lock"))?;
-            if done.rows_affected() == 0 {
-                return Ok(false);
-            }
-        }
-        define(&mut transaction, scope, spec_hash, canonical, now_ms).await?;
-        sqlx::query(
-            "INSERT INTO locks (scope, lock_hash, json, created_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
-        )
-        .bind(scope.as_str())
-        .bind(lock_hash)
-        .bind(json)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("keep a lock"))?;
-        sqlx::query("UPDATE definitions SET lock_hash = ? WHERE scope = ? AND spec_hash = ?")
-            .bind(lock_hash)
-            .bind(scope.as_str())
-            .bind(spec_hash.to_hex())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("keep a lock"))?;
-        transaction.commit().await.map_err(failed("keep a lock"))?;
-        Ok(true)
     }
 
     async fn adopt_image(
@@ -296,7 +113,7 @@ impl Images for SqliteRecords {
         let now_ms = self.now_ms();
         define(&mut transaction, scope, spec_hash, canonical, now_ms).await?;
         let place = (found.digest, found.repository.as_str());
-        let known = same_image(&mut transaction, scope, spec_hash, place, None).await?;
+        let known = same_image(&mut transaction, (scope, spec_hash), place, None, now_ms).await?;
         let row = if let Some(row) = known {
             row
         } else {
@@ -313,10 +130,15 @@ impl Images for SqliteRecords {
                 backend: found.backend.clone(),
                 size_bytes: found.size_bytes,
                 build_id: None,
+                verified_ms: now_ms,
+                outdated: None,
             };
-            insert(&mut transaction, scope, spec_hash, &row, None, now_ms).await?;
+            insert(&mut transaction, (scope, spec_hash), &row, None, now_ms).await?;
             row
         };
+        if let Some(base) = &found.base {
+            set_base(&mut transaction, (scope, spec_hash), row.generation, base).await?;
+        }
         set_current(&mut transaction, scope, spec_hash, row.generation).await?;
         transaction
             .commit()
@@ -330,9 +152,10 @@ impl Images for SqliteRecords {
         scope: &Scope,
         spec_hash: &SpecHash,
         generation: u64,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE images SET lost = 1 WHERE scope = ? AND spec_hash = ? AND generation = ?",
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE images SET lost = 1
+             WHERE scope = ? AND spec_hash = ? AND generation = ? AND lost = 0",
         )
         .bind(scope.as_str())
         .bind(spec_hash.to_hex())
@@ -340,28 +163,119 @@ impl Images for SqliteRecords {
         .execute(&self.writer)
         .await
         .map_err(StoreError::database("mark an image as lost"))?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 
-    async fn base_facts(&self, digest: &str) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar("SELECT json FROM base_facts WHERE digest = ?")
-            .bind(digest)
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(StoreError::database("read base facts"))
-    }
-
-    async fn put_base_facts(&self, digest: &str, json: &str) -> Result<(), StoreError> {
+    async fn mark_image_verified(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+        generation: u64,
+    ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO base_facts (digest, json, created_ms) VALUES (?, ?, ?)
-             ON CONFLICT (digest) DO UPDATE SET json = excluded.json",
+            "UPDATE images SET verified_ms = ? WHERE scope = ? AND spec_hash = ? AND generation = ?",
         )
-        .bind(digest)
-        .bind(json)
         .bind(self.now_ms())
+        .bind(scope.as_str())
+        .bind(spec_hash.to_hex())
+        .bind(generation.cast_signed())
         .execute(&self.writer)
         .await
-        .map_err(StoreError::database("keep base facts"))?;
+        .map_err(StoreError::database("mark an image as verified"))?;
         Ok(())
+    }
+
+    async fn mark_image_outdated(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+        generation: u64,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        const WHAT: &str = "mark an image as outdated";
+        let mut transaction = self.write(WHAT).await?;
+        let sql = format!(
+            "UPDATE images SET outdated = ? WHERE scope = ? AND spec_hash = ? AND generation = ?
+             AND outdated IS NULL RETURNING {IMAGE_COLUMNS}"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(reason)
+            .bind(scope.as_str())
+            .bind(spec_hash.to_hex())
+            .bind(generation.cast_signed())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(StoreError::database(WHAT))?;
+        let Some(row) = row else { return Ok(false) };
+        let image = convert::image(&row)?;
+        let payload = serde_json::json!({
+            "workspace": scope.as_str(),
+            "name": spec_hash.image_name(),
+            "spec_hash": spec_hash.to_hex(),
+            "image": format!("{}@{}", image.repository, image.digest),
+            "generation": generation,
+            "reason": reason,
+        });
+        let event = Outgoing {
+            scope,
+            kind: EventType::Outdated,
+            build_id: image.build_id.as_deref(),
+            payload: &payload.to_string(),
+            only: None,
+        };
+        outbox::write(&mut transaction, &event, self.now_ms()).await?;
+        let committed = transaction.commit().await;
+        committed.map_err(StoreError::database(WHAT))?;
+        Ok(true)
+    }
+
+    async fn images_on_base(
+        &self,
+        base: &BaseName,
+        limit: u32,
+        after: Option<&KnownImage>,
+    ) -> Result<Vec<KnownImage>, StoreError> {
+        let (condition, name) = match base {
+            BaseName::Reference(reference) => ("b.reference = ?1", reference.clone()),
+            BaseName::Digest(digest) => ("(b.digest = ?1 OR b.index_digest = ?1)", digest.to_hex()),
+        };
+        let sql = format!(
+            "{} JOIN definitions d ON d.scope = i.scope AND d.spec_hash = i.spec_hash
+                  AND d.current_generation = i.generation
+             WHERE {condition} AND i.lost = 0 AND (i.scope, i.spec_hash) > (?2, ?3)
+             ORDER BY i.scope, i.spec_hash LIMIT ?4",
+            known_sql()
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(name)
+            .bind(after.map_or("", |after| after.scope.as_str()))
+            .bind(
+                after
+                    .map(|after| after.spec_hash.to_hex())
+                    .unwrap_or_default(),
+            )
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::database("list images on a base"))?;
+        rows.iter().map(known).collect()
+    }
+
+    async fn images_to_verify(
+        &self,
+        after: Duration,
+        limit: u32,
+    ) -> Result<Vec<KnownImage>, StoreError> {
+        let sql = format!(
+            "{} WHERE i.lost = 0 AND i.verified_ms <= ? ORDER BY i.verified_ms LIMIT ?",
+            known_sql()
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(self.now_ms().saturating_sub(millis(after)))
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::database("list images to verify"))?;
+        rows.iter().map(known).collect()
     }
 }

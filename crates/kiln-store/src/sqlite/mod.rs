@@ -1,14 +1,17 @@
 //! Records in SQLite: WAL, `synchronous=FULL`, one connection that writes and several that read.
 
 mod builds;
+mod collection;
 mod commits;
 mod convert;
 mod credentials;
 mod events;
 mod failures;
 mod finish;
+mod generations;
 mod hooks;
 mod images;
+mod locks;
 mod outbox;
 mod queue;
 mod requests;
