@@ -238,10 +238,10 @@ fn a_step_that_fails_is_told_with_its_last_lines() {
 
 #[test]
 fn a_full_disk_is_told_as_such() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new().env("KILN_LIMITS_DISK_RESERVE_MIB", "0");
     let mount = kiln.path().join("small");
     fs_err::create_dir(&mount).unwrap();
-    let small = SmallDisk::mount(&mount);
+    let small = SmallDisk::mount(&mount, "6m");
     fs_err::write(mount.join("filler"), vec![0; 3 << 20]).unwrap();
     let environment = "channels: [conda-forge]\ndependencies: [python=3.11, numpy]\n";
     let file = kiln.write("environment.yml", environment);
@@ -258,13 +258,13 @@ fn a_full_disk_is_told_as_such() {
     drop(small);
 }
 
-/// A file system of six mebibytes that ends with the test.
-struct SmallDisk(std::path::PathBuf);
+/// A small file system that ends with the test.
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(path: &std::path::Path) -> Self {
+    pub(crate) fn mount(path: &std::path::Path, size: &str) -> Self {
         let status = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(path)
             .status()
             .unwrap();

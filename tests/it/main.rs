@@ -7,6 +7,7 @@
 mod api;
 mod cache;
 mod conda;
+mod durable;
 mod eject;
 mod faults;
 mod layers;

@@ -192,7 +192,8 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command) -> Result<Self> {
+    /// Starts `kiln serve` and waits until it listens.
+    pub fn start(mut command: Command) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -214,6 +215,11 @@ impl Server {
     /// Kills it with SIGKILL, as a crash would.
     pub fn kill(mut self) {
         self.end();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(mut self) -> Result<std::process::ExitStatus> {
+        Ok(self.child.wait()?)
     }
 
     /// Sends SIGTERM and waits for its end.

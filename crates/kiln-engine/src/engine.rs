@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) hits: DashMap<Key, Hit>,
     /// One at a time looks for a definition's image; the others find what it found.
     gates: DashMap<Key, Arc<Mutex<()>>>,
+    /// Attempts that run in this process, by build.
+    pub(crate) attempts: DashMap<String, Arc<Mutex<()>>>,
     /// Room for builds.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -99,6 +101,7 @@ impl Engine {
                 active: DashMap::new(),
                 hits: DashMap::new(),
                 gates: DashMap::new(),
+                attempts: DashMap::new(),
                 slots,
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),

@@ -12,12 +12,6 @@ use crate::engine::{Engine, Inner, Key};
 use crate::error::EngineError;
 use crate::run::Run;
 
-/// How long a build is a worker's without a sign of life (design: at most 60 s).
-pub(crate) const LEASE: Duration = Duration::from_secs(45);
-/// How often it gives one.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A worker that could not give one for so long stops: soon another may claim the build.
-const GIVE_UP: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at the queue, whatever it says.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// The sleep after the store failed.
@@ -43,7 +37,11 @@ impl Engine {
             let claimed = loop {
                 // Asked for before the look, so that what comes in between wakes.
                 let woken = inner.work.notified();
-                let claim = inner.store.records().claim(&inner.worker, LEASE).await;
+                let claim = inner
+                    .store
+                    .records()
+                    .claim(&inner.worker, inner.settings.lease)
+                    .await;
                 let sleep = match claim {
                     Ok(Some(claimed)) => break claimed,
                     Ok(None) => self.until_due().await,
@@ -81,6 +79,7 @@ impl Engine {
     async fn attempt(&self, claimed: ClaimedBuild) -> Result<(), EngineError> {
         let inner = &self.inner;
         let row = &claimed.build;
+        let id = row.id.clone();
         let key: Key = (row.scope.clone(), row.spec_hash);
         let status = BuildStatus {
             state: BuildState::Queued,
@@ -117,7 +116,16 @@ impl Engine {
             began: Instant::now(),
             build: claimed.build,
         };
-        run.attempt().await;
+        // A stopped and continued process may claim what it still works on: one attempt at a time.
+        let turn = Arc::clone(&inner.attempts.entry(id.clone()).or_default());
+        {
+            let _one_at_a_time = turn.lock().await;
+            run.attempt().await;
+        }
+        drop(turn);
+        inner
+            .attempts
+            .remove_if(&id, |_, turn| Arc::strong_count(turn) == 1);
         Ok(())
     }
 }
@@ -142,17 +150,19 @@ impl Inner {
         active.status.send_replace(status);
     }
 
-    /// Returns when the lease can't be held any more.
+    /// Returns when the lease can't be held any more: the fence is stale, or it could not be renewed
+    /// for two thirds of its time, and soon another worker may claim the build.
     pub(crate) async fn lease_lost(&self, id: &str, fence: i64) {
+        let lease = self.settings.lease;
         let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            match self.store.records().heartbeat(id, fence, LEASE).await {
+            tokio::time::sleep(lease / 5).await;
+            match self.store.records().heartbeat(id, fence, lease).await {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) => return,
                 Err(error) => {
                     tracing::warn!(%error, build.id = id, "a lease could not be renewed");
-                    if renewed.elapsed() >= GIVE_UP {
+                    if renewed.elapsed() >= lease * 2 / 3 {
                         return;
                     }
                 }

@@ -1,7 +1,6 @@
 //! `kiln serve`: the daemon.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use kiln_engine::{Recovery, Verify};
@@ -15,9 +14,6 @@ use crate::compose;
 use crate::config::Settings;
 use crate::data_lock::{Claim, DataLock, ServerAddress};
 use crate::error::CliError;
-
-/// Builds get this long to end after the first signal.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// Arguments of `kiln serve`.
 #[derive(Debug, Args)]
@@ -68,7 +64,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     tracing::info!("stopping: no new work is taken");
     shutdown.cancel();
     let drain = async {
-        engine.shutdown(GRACE).await;
+        engine.shutdown(settings.limits.drain).await;
         if let Err(error) = server.await {
             tracing::warn!(%error, "the server did not end well");
         }

@@ -12,6 +12,8 @@ pub(crate) struct FileLimits {
     queue: Option<u64>,
     queue_per_workspace: Option<u64>,
     disk_reserve_mib: Option<u64>,
+    lease: Option<u64>,
+    drain: Option<u64>,
     resolve_timeout: Option<u64>,
     build_timeout: Option<u64>,
     retry_budget: Option<u64>,
@@ -30,6 +32,10 @@ pub(crate) struct Limits {
     pub(crate) queue_per_workspace: u64,
     /// New builds are refused while the data folder's disk has less.
     pub(crate) disk_reserve_bytes: u64,
+    /// How long a build is a worker's without a sign of life.
+    pub(crate) lease: Duration,
+    /// How long builds may go on after a signal to stop.
+    pub(crate) drain: Duration,
     /// How long resolving may take.
     pub(crate) resolve_timeout: Duration,
     /// How long the build step may take.
@@ -50,7 +56,7 @@ type Variable = (
 );
 
 /// The variables of all limits.
-pub(crate) const VARIABLES: [Variable; 9] = [
+pub(crate) const VARIABLES: [Variable; 11] = [
     ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds", |l| {
         &mut l.max_builds
     }),
@@ -65,6 +71,12 @@ pub(crate) const VARIABLES: [Variable; 9] = [
         "limits.disk_reserve_mib",
         |l| &mut l.disk_reserve_mib,
     ),
+    ("KILN_LIMITS_LEASE", "limits.lease, seconds", |l| {
+        &mut l.lease
+    }),
+    ("KILN_LIMITS_DRAIN", "limits.drain, seconds", |l| {
+        &mut l.drain
+    }),
     (
         "KILN_LIMITS_RESOLVE_TIMEOUT",
         "limits.resolve_timeout, seconds",
@@ -121,6 +133,8 @@ impl FileLimits {
             queue,
             queue_per_workspace: self.queue_per_workspace.unwrap_or(queue),
             disk_reserve_bytes: self.disk_reserve_mib.unwrap_or(512).saturating_mul(1 << 20),
+            lease: seconds(self.lease, 45).clamp(Duration::from_secs(1), Duration::from_mins(1)),
+            drain: seconds(self.drain, 30),
             resolve_timeout: seconds(self.resolve_timeout, 600),
             build_timeout: seconds(self.build_timeout, 3600),
             retry_budget: seconds(self.retry_budget, 900),
