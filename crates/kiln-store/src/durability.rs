@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_oci::Digest;
 use kiln_spec::Secret;
@@ -10,8 +11,8 @@ use kiln_spec::Secret;
 use crate::contract::credentials::put_the_canary;
 use crate::contract::{Bed, hash, keep_the_contract, new_build, new_image, started};
 use crate::{
-    Builds as _, Images as _, ManualClock, NewHook, Scope, SqliteRecords, Started, Store,
-    StoreErrorKind,
+    Builds as _, Finish, Hooks as _, Images as _, ManualClock, NewHook, Queue as _, Scope,
+    SqliteRecords, Started, Store, StoreErrorKind,
 };
 
 async fn open(folder: &Path) -> SqliteRecords {
@@ -65,6 +66,35 @@ async fn a_hundred_at_once_begin_one_build() {
     }
     ids.dedup();
     assert_eq!((new, ids.len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_at_once_claim_different_builds() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = [open(folder.path()).await, open(folder.path()).await];
+    let mut begun = Vec::new();
+    for n in 0..20 {
+        let text = format!("shared {n}");
+        begun.push(
+            started(&records[0], &Scope::default_scope(), &text)
+                .await
+                .id,
+        );
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, records) in records.into_iter().enumerate() {
+        tasks.spawn(async move {
+            let (worker, mut claimed) = (format!("worker {n}"), Vec::new());
+            let lease = Duration::from_secs(30);
+            while let Some(next) = records.claim(&worker, lease).await.unwrap() {
+                claimed.push(next.build.id);
+            }
+            claimed
+        });
+    }
+    let mut claimed = tasks.join_all().await.concat();
+    claimed.sort();
+    assert_eq!(claimed, begun);
 }
 
 #[tokio::test]
@@ -155,7 +185,13 @@ async fn assert_consistent(records: &SqliteRecords) {
                      WHERE i.scope = b.scope AND i.spec_hash = b.spec_hash AND i.digest = b.digest
                        AND d.current_generation = i.generation))
               + (SELECT count(*) FROM images i WHERE NOT EXISTS (
-                     SELECT 1 FROM builds b WHERE b.id = i.build_id AND b.state = 'READY'))",
+                     SELECT 1 FROM builds b WHERE b.id = i.build_id AND b.state = 'READY'))
+              + (SELECT count(*) FROM builds b WHERE (state = 'READY') <> EXISTS (
+                     SELECT 1 FROM events e WHERE e.build_id = b.id AND e.type = 'ready'))
+              + (SELECT count(*) FROM builds b WHERE NOT EXISTS (
+                     SELECT 1 FROM events e WHERE e.build_id = b.id AND e.type = 'queued'))
+              + (SELECT count(*) FROM events e WHERE NOT EXISTS (
+                     SELECT 1 FROM deliveries d WHERE d.event_id = e.id))",
     )
     .fetch_one(&records.reader)
     .await
@@ -181,6 +217,14 @@ fn crashed(folder: &Path, lost: u64) -> tempfile::TempDir {
 async fn a_crash_while_commits_run_loses_nothing_that_was_answered() {
     let folder = tempfile::tempdir().unwrap();
     let records = Arc::new(open(folder.path()).await);
+    let hook = NewHook {
+        url: "https://receiver.example".into(),
+        types: Vec::new(),
+        actor: "test".into(),
+        secret: Secret::new("x"),
+    };
+    let scope = Scope::default_scope();
+    records.add_hook(&scope, &hook).await.unwrap();
     // Without checkpoints the log only grows, so copying it is the same as a crash.
     sqlx::query("PRAGMA wal_autocheckpoint = 0")
         .execute(&records.writer)
@@ -231,24 +275,39 @@ async fn a_database_that_another_process_holds_is_busy_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let records = open(folder.path()).await;
     let other = open(folder.path()).await;
+    let scope = Scope::default_scope();
+    started(&records, &scope, "held").await;
+    let lease = Duration::from_secs(30);
+    let held = records.claim("w", lease).await.unwrap().unwrap().build;
     let mut holder = other.writer.acquire().await.unwrap();
     sqlx::query("BEGIN EXCLUSIVE")
         .execute(&mut *holder)
         .await
         .unwrap();
-    sqlx::query("PRAGMA busy_timeout = 50")
-        .execute(&records.writer)
-        .await
-        .unwrap();
-    let scope = Scope::default_scope();
+    // Before each call: a connection that failed to begin is replaced.
+    let impatient = || sqlx::query("PRAGMA busy_timeout = 50").execute(&records.writer);
+    impatient().await.unwrap();
     let error = records
         .begin_build(&scope, &hash("b"), &new_build("b"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Busy, "{error:?}");
     assert!(error.is_retryable());
+    impatient().await.unwrap();
+    let beat = records.heartbeat(&held.id, held.fence, lease).await;
+    impatient().await.unwrap();
+    let moved = records.advance(&held.id, held.fence, "BUILDING").await;
+    impatient().await.unwrap();
+    let claim = records.claim("w", lease).await.map(|claim| claim.is_some());
+    for answer in [beat, moved, claim] {
+        assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Busy);
+    }
+    // What only reads goes on.
+    assert_eq!(records.unfinished_builds().await.unwrap().len(), 1);
     sqlx::query("ROLLBACK").execute(&mut *holder).await.unwrap();
     started(&records, &scope, "b").await;
+    let beat = records.heartbeat(&held.id, held.fence, lease).await;
+    assert!(beat.unwrap(), "its lease outlived the wait");
 }
 
 #[tokio::test]
@@ -279,11 +338,32 @@ async fn a_full_disk_is_told_and_work_goes_on_when_there_is_space_again() {
     assert_eq!(error.kind(), StoreErrorKind::Disk, "{error:?}");
     assert!(error.is_retryable());
     assert_eq!(records.unfinished_builds().await.unwrap().len(), accepted);
+    let lease = Duration::from_secs(30);
+    let held = records.unfinished_builds().await.unwrap().remove(0).0;
+    let mut image = new_image("full");
+    image.repository = "r".repeat(20_000);
+    // A connection of its own may stand in for the one that failed: the limit is each one's.
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&records.writer)
+        .await
+        .unwrap();
+    sqlx::query(limit(pages + 2))
+        .execute(&records.writer)
+        .await
+        .unwrap();
+    let error = records.finish_ready(&held.id, held.fence, &image).await;
+    let kind = error.err().map(|error| error.kind());
+    assert_eq!(kind, Some(StoreErrorKind::Disk));
+    let unchanged = records.build(&held.id).await.unwrap();
+    assert_eq!(unchanged.as_ref(), Some(&held));
     sqlx::query(limit(pages + 1000))
         .execute(&records.writer)
         .await
         .unwrap();
     started(&records, &scope, "again").await;
+    let ready = records.finish_ready(&held.id, held.fence, &image).await;
+    assert!(matches!(ready.unwrap(), Finish::Done(_)));
+    assert!(records.claim("w", lease).await.unwrap().is_some());
     assert_eq!(records.integrity_check().await.unwrap(), "ok");
 }
 

@@ -231,3 +231,17 @@ pub(crate) async fn a_lock_that_nothing_names_goes_after_its_grace(bed: &Bed) {
     let kept = records.lock_of(&scope, &spec).await.unwrap();
     assert_eq!(kept, Some(lock(&["b"]).to_json()));
 }
+
+pub(crate) async fn a_lock_that_is_put_again_says_that_its_archives_are_used(bed: &Bed) {
+    let records = bed.records();
+    let (scope, lock) = (Scope::default_scope(), lock(&["again"]));
+    let mut used = Vec::new();
+    for _ in 0..2 {
+        put(records, &scope, "again", None, &lock).await;
+        let rows = records.blob_rows().await.unwrap();
+        assert_eq!(rows.len(), 1);
+        used.push(rows[0].used_ms);
+        bed.clock.pass(HOUR);
+    }
+    assert!(used[0] < used[1], "{used:?}");
+}

@@ -116,6 +116,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         collection::an_image_that_is_lost_keeps_what_it_is_rebuilt_from,
         collection::what_is_held_or_was_used_lately_stays,
         collection::a_file_that_can_not_be_taken_away_keeps_its_row,
+        collection::a_lock_that_is_put_again_says_that_its_archives_are_used,
         collection::a_lock_that_nothing_names_goes_after_its_grace,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,

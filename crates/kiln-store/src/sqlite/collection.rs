@@ -21,11 +21,11 @@ fn needed_sql() -> String {
         "(EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = a.digest)
           OR EXISTS (SELECT 1 FROM lock_archives r JOIN locks l ON l.id = r.lock
               WHERE r.archive = a.id AND (
-                  EXISTS (SELECT 1 FROM images i JOIN definitions d
+                  EXISTS (SELECT 1 FROM images i INDEXED BY images_by_lock JOIN definitions d
                       ON d.scope = i.scope AND d.spec_hash = i.spec_hash
                          AND d.current_generation = i.generation
                       WHERE i.scope = l.scope AND i.lock_hash = l.lock_hash)
-                  OR EXISTS (SELECT 1 FROM images i JOIN pins p
+                  OR EXISTS (SELECT 1 FROM images i INDEXED BY images_by_lock JOIN pins p
                       ON p.scope = i.scope AND p.spec_hash = i.spec_hash
                          AND p.generation = i.generation
                       WHERE i.scope = l.scope AND i.lock_hash = l.lock_hash)
@@ -37,11 +37,21 @@ fn needed_sql() -> String {
 /// Whether the lock `l` is needed.
 fn lock_needed_sql() -> String {
     format!(
-        "(EXISTS (SELECT 1 FROM images i WHERE i.scope = l.scope AND i.lock_hash = l.lock_hash)
+        "(EXISTS (SELECT 1 FROM images i INDEXED BY images_by_lock
+              WHERE i.scope = l.scope AND i.lock_hash = l.lock_hash)
           OR EXISTS (SELECT 1 FROM definitions d
               WHERE d.scope = l.scope AND d.lock_hash = l.lock_hash)
           OR EXISTS (SELECT 1 FROM builds b
               WHERE b.scope = l.scope AND b.lock_hash = l.lock_hash AND b.{ACTIVE}))"
+    )
+}
+
+pub(super) fn may_go_sql() -> String {
+    format!(
+        "SELECT NOT EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = ?1)
+            AND NOT EXISTS (SELECT 1 FROM archives a
+                WHERE a.digest = ?1 AND (a.used_ms > ?2 OR {}))",
+        needed_sql()
     )
 }
 
@@ -51,13 +61,7 @@ async fn may_go(
     digest: &str,
     before_ms: i64,
 ) -> Result<bool, StoreError> {
-    let sql = format!(
-        "SELECT NOT EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = ?1)
-            AND NOT EXISTS (SELECT 1 FROM archives a
-                WHERE a.digest = ?1 AND (a.used_ms > ?2 OR {}))",
-        needed_sql()
-    );
-    sqlx::query_scalar(AssertSqlSafe(sql))
+    sqlx::query_scalar(AssertSqlSafe(may_go_sql()))
         .bind(digest)
         .bind(before_ms)
         .fetch_one(connection)

@@ -19,6 +19,14 @@ use crate::scope::Scope;
 
 const EVENT_COLUMNS: &str = "e.id, e.scope, e.type, e.build_id, e.payload, e.created_ms";
 
+pub(super) fn due_sql() -> String {
+    format!(
+        "SELECT d.kind, d.target, d.attempt, {EVENT_COLUMNS}
+         FROM deliveries d JOIN events e ON e.id = d.event_id
+         WHERE d.state = 'pending' AND d.next_ms <= ? ORDER BY d.next_ms, e.id LIMIT ?"
+    )
+}
+
 fn event(row: &SqliteRow) -> Result<EventRow, StoreError> {
     let unreadable = || StoreError::Row { what: "event" };
     Ok(EventRow {
@@ -133,12 +141,7 @@ impl Events for SqliteRecords {
         const WHAT: &str = "take deliveries";
         let mut transaction = self.write(WHAT).await?;
         let now_ms = self.now_ms();
-        let sql = format!(
-            "SELECT d.kind, d.target, d.attempt, {EVENT_COLUMNS}
-             FROM deliveries d JOIN events e ON e.id = d.event_id
-             WHERE d.state = 'pending' AND d.next_ms <= ? ORDER BY d.next_ms, e.id LIMIT ?"
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(AssertSqlSafe(due_sql()))
             .bind(now_ms)
             .bind(limit)
             .fetch_all(&mut *transaction)

@@ -43,6 +43,13 @@ fn known_sql() -> String {
     )
 }
 
+pub(super) fn verify_sql() -> String {
+    format!(
+        "{} WHERE i.lost = 0 AND i.verified_ms <= ? ORDER BY i.verified_ms LIMIT ?",
+        known_sql()
+    )
+}
+
 fn known(row: &SqliteRow) -> Result<KnownImage, StoreError> {
     let unreadable = || StoreError::Row { what: "image" };
     let digest = |hex: String| Digest::from_hex(&hex).map_err(|_| unreadable());
@@ -266,11 +273,7 @@ impl Images for SqliteRecords {
         after: Duration,
         limit: u32,
     ) -> Result<Vec<KnownImage>, StoreError> {
-        let sql = format!(
-            "{} WHERE i.lost = 0 AND i.verified_ms <= ? ORDER BY i.verified_ms LIMIT ?",
-            known_sql()
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sqlx::query(AssertSqlSafe(verify_sql()))
             .bind(self.now_ms().saturating_sub(millis(after)))
             .bind(limit)
             .fetch_all(&self.reader)

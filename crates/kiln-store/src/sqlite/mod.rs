@@ -1,6 +1,7 @@
 //! Records in SQLite: WAL, `synchronous=FULL`, one connection that writes and several that read.
 
 mod builds;
+mod claim;
 mod collection;
 mod commits;
 mod convert;
@@ -173,11 +174,14 @@ impl Records for SqliteRecords {
 pub(crate) async fn plans(records: &SqliteRecords) -> Vec<(String, Vec<String>)> {
     use sqlx::{AssertSqlSafe, Row as _};
 
-    let mut statements = queue::next_sql().to_vec();
+    let mut statements = claim::next_sql().to_vec();
     statements.push(queue::waiting_sql(None));
     statements.push(queue::waiting_sql(Some("s")));
     statements.push(builds::active_sql());
     statements.push(images::current_sql());
+    statements.push(images::verify_sql());
+    statements.push(events::due_sql());
+    statements.push(collection::may_go_sql());
     let mut plans = Vec::new();
     for sql in statements {
         let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
