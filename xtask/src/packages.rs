@@ -1,6 +1,6 @@
 //! Distribution packages that the tasks need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -43,6 +43,12 @@ pub(crate) const ARTEFACTS: &[Need] = &[
     Need("/usr/bin/zstd", "zstd"),
     Need("/usr/bin/patchelf", "patchelf"),
 ];
+
+/// The message broker that tests start for themselves.
+pub(crate) const NATS_SERVER: &str = "/usr/sbin/nats-server";
+
+/// What tests of the queue need.
+pub(crate) const BROKER: &[Need] = &[Need(NATS_SERVER, "nats-server")];
 
 /// What installing development tools from wheels needs.
 pub(crate) const TOOLS: &[Need] = &[
@@ -88,9 +94,17 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     })
 }
 
-/// Programs of `sbin` may be in `bin` where the two are one.
 fn exists(file: &str) -> bool {
-    Path::new(file).exists() || Path::new(&file.replace("/sbin/", "/bin/")).exists()
+    found(file).exists()
+}
+
+/// Where a file of a package is: programs of `sbin` may be in `bin` where the two are one.
+pub(crate) fn found(file: &str) -> PathBuf {
+    let merged = PathBuf::from(file.replace("/sbin/", "/bin/"));
+    if !Path::new(file).exists() && merged.exists() {
+        return merged;
+    }
+    PathBuf::from(file)
 }
 
 /// `apt-get` as root, without questions and without starting services.

@@ -29,6 +29,7 @@ fn with_bed(
     nextest: Option<PathBuf>,
     runner: &[String],
 ) -> Result<()> {
+    let broker = stage("message broker", tools::nats_server)?;
     let binaries = stage("build kiln", || Binaries::build(paths))?;
     stage("base image Dockerfiles", || verify_base_images(paths, bed))?;
     let path = tools::search_path(nextest)?;
@@ -39,6 +40,7 @@ fn with_bed(
         command.env("KILN_INSTALL_PATH", &binaries.install);
         command.env("KILN_TEST_REGISTRY", bed.registry_host());
         command.env("KILN_TEST_CHANNELS", bed.channels());
+        command.env("KILN_TEST_NATS_SERVER", &broker);
     };
     // Arguments choose what is run, so there are no doc tests with them.
     let everything = runner.is_empty();

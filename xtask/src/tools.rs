@@ -1,7 +1,7 @@
-//! Development tools that are Rust programs, taken as wheels from the Python package index: a download, not a compilation.
+//! Development tools. Those that are Rust programs are taken as wheels from the Python package index: a download, not a compilation.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -18,21 +18,29 @@ pub(crate) enum Tool {
     Nextest,
     /// The checker of dependencies.
     Deny,
+    /// The message broker, which the tests of the queue start and stop for themselves.
+    NatsServer,
+}
+
+/// A tool that is a subcommand of cargo.
+#[derive(Debug, Clone, Copy)]
+struct CargoTool {
+    subcommand: &'static str,
+    version: &'static str,
 }
 
 impl Tool {
-    const fn subcommand(self) -> &'static str {
-        match self {
-            Self::Nextest => "nextest",
-            Self::Deny => "deny",
-        }
-    }
-
-    const fn version(self) -> &'static str {
-        match self {
-            Self::Nextest => "0.9.148",
-            Self::Deny => "0.20.2",
-        }
+    /// None for what comes from the distribution.
+    const fn of_cargo(self) -> Option<CargoTool> {
+        let (subcommand, version) = match self {
+            Self::Nextest => ("nextest", "0.9.148"),
+            Self::Deny => ("deny", "0.20.2"),
+            Self::NatsServer => return None,
+        };
+        Some(CargoTool {
+            subcommand,
+            version,
+        })
     }
 }
 
@@ -46,30 +54,42 @@ pub(crate) fn run(paths: &Paths, tools: &[Tool]) -> Result<()> {
     Ok(())
 }
 
-/// Installs a tool unless cargo finds it; returns the folder of its program, `None` when it is on PATH already.
+/// Installs a tool unless it is there; returns the folder of its program, `None` when cargo finds it already.
 pub(crate) fn ensure(paths: &Paths, tool: Tool) -> Result<Option<PathBuf>> {
-    let name = tool.subcommand();
+    match tool.of_cargo() {
+        Some(tool) => ensure_of_cargo(paths, tool),
+        None => nats_server().map(|program| program.parent().map(Path::to_owned)),
+    }
+}
+
+/// The broker's program, installed with the distribution's package manager where it is missing.
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    packages::ensure(packages::BROKER)?;
+    Ok(packages::found(packages::NATS_SERVER))
+}
+
+fn ensure_of_cargo(paths: &Paths, tool: CargoTool) -> Result<Option<PathBuf>> {
+    let name = tool.subcommand;
     if process::succeeds(Command::new("cargo").args([name, "--version"])) {
         return Ok(None);
     }
     let folder = paths
         .folder("tools")?
-        .join(format!("{name}-{}", tool.version()));
+        .join(format!("{name}-{}", tool.version));
     let programs = folder.join("bin");
     if !programs.join(format!("cargo-{name}")).exists() && from_wheel(tool, &folder).is_err() {
         let mut install = Command::new("cargo");
         install.args(["install", "--locked", "--root"]).arg(&folder);
-        process::run(install.arg(format!("cargo-{name}@{}", tool.version())))?;
+        process::run(install.arg(format!("cargo-{name}@{}", tool.version)))?;
     }
     Ok(Some(programs))
 }
 
-fn from_wheel(tool: Tool, folder: &PathBuf) -> Result<()> {
+fn from_wheel(tool: CargoTool, folder: &PathBuf) -> Result<()> {
     packages::ensure(packages::TOOLS)?;
     let requirement = format!(
         "astral-dev-toolchain-cargo-{}=={}",
-        tool.subcommand(),
-        tool.version()
+        tool.subcommand, tool.version
     );
     let mut pip = packages::python();
     pip.env("PIP_ROOT_USER_ACTION", "ignore"); // nothing goes into the system's packages

@@ -24,6 +24,7 @@ mod submission;
 mod submit;
 #[cfg(test)]
 mod testing;
+mod trigger;
 mod worker;
 
 pub use access::{ConnectRegistry, NoCredentials};
@@ -34,12 +35,13 @@ pub use backend::{
 };
 pub use engine::{Engine, Parts};
 pub use error::EngineError;
-pub use kiln_store::{RequestKey, Scope};
+pub use kiln_store::{Callback, RequestKey, Scope};
 pub use log::Logs;
 pub use recover::Recovery;
 pub use resolve::Locked;
 pub use settings::{EngineSettings, Verify};
 pub use submission::{Options, Origin, Submission};
+pub use trigger::{Accepted, Intake, Message, Refusal, Refused, ReplyError, ReplyPublisher};
 
 /// Errors of the crates below as failures.
 pub mod failure {

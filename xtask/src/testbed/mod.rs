@@ -105,6 +105,9 @@ pub(crate) fn up(paths: &Paths, extent: Extent) -> Result<Bed> {
 
 fn fill(paths: &Paths, extent: Extent, started: &mut Vec<Started>) -> Result<(u16, u16)> {
     packages::ensure(packages::ARTEFACTS)?;
+    if extent == Extent::Full {
+        packages::ensure(packages::BROKER)?;
+    }
     let docker = services::docker(paths, started)?;
     let registry = services::registry(paths, started)?;
     let registry_host = format!("localhost:{registry}");
