@@ -10,6 +10,7 @@ mod conda;
 mod durable;
 mod eject;
 mod faults;
+mod hooks;
 mod layers;
 mod pip;
 mod private_registry;

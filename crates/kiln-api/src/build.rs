@@ -48,6 +48,9 @@ pub struct BuildRequest {
     /// Answers what would happen and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// An http or https address that is told of the build's events, signed, until it has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
     /// Seconds to wait for READY or FAILED, at most 600.
     #[serde(default)]
     pub wait: u64,

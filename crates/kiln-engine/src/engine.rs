@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) worker: String,
     /// Wakes the worker: a build waits.
     pub(crate) work: Notify,
+    /// Wakes who delivers events: there are new ones.
+    pub(crate) outbox: Notify,
     /// Builds that are not over and were asked for in this process, by definition.
     pub(crate) active: DashMap<Key, Arc<ActiveBuild>>,
     /// Images known to be current, by definition.
@@ -98,6 +100,7 @@ impl Engine {
                 default_bases: parts.default_bases,
                 worker: uuid::Uuid::new_v4().to_string(),
                 work: Notify::new(),
+                outbox: Notify::new(),
                 active: DashMap::new(),
                 hits: DashMap::new(),
                 gates: DashMap::new(),
@@ -174,6 +177,32 @@ impl Engine {
             value,
             next: next.flatten(),
         })
+    }
+
+    /// Returns when there may be new events to deliver, or kiln stops; `at_most` later in any case.
+    /// False when it stops.
+    pub async fn events_written(&self, at_most: Duration) -> bool {
+        let inner = &self.inner;
+        tokio::select! {
+            () = inner.outbox.notified() => true,
+            () = tokio::time::sleep(at_most) => true,
+            () = inner.drain.cancelled() => false,
+        }
+    }
+
+    /// There are new events to deliver.
+    pub fn tell_events(&self) {
+        self.inner.outbox.notify_one();
+    }
+
+    /// The records and blobs.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Runs a task that ends when [`Self::shutdown`] begins.
+    pub fn run_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
     }
 
     /// The logs of builds.

@@ -6,11 +6,14 @@ mod access;
 mod active;
 mod archives;
 mod backend;
+mod bases;
+mod callbacks;
 mod commit;
 mod engine;
 mod error;
 mod failpoint;
 mod follow;
+mod intake;
 mod log;
 mod lookup;
 mod recover;
@@ -33,6 +36,8 @@ pub use archives::{StoredArchives, StoredFacts};
 pub use backend::{
     Archives, Backend, BeforeManifest, BuildJob, Built, PullSecret, Reporter, Step, Unit,
 };
+pub use bases::{Changed, OnBaseChange};
+pub use callbacks::check_callback;
 pub use engine::{Engine, Parts};
 pub use error::EngineError;
 pub use kiln_store::{Callback, RequestKey, Scope};

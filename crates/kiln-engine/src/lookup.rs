@@ -123,7 +123,7 @@ impl Inner {
     }
 
     /// Whether the registry says that the image is not there; anything but a 404 is no such answer.
-    async fn is_gone(&self, key: &Key, hit: &Hit) -> bool {
+    pub(crate) async fn is_gone(&self, key: &Key, hit: &Hit) -> bool {
         let Ok(reference) = format!("{}@{}", hit.repository, hit.digest).parse::<Reference>()
         else {
             return false;
@@ -141,7 +141,7 @@ impl Inner {
         }
     }
 
-    async fn forget(&self, key: &Key, hit: &Hit) {
+    pub(crate) async fn forget(&self, key: &Key, hit: &Hit) {
         tracing::warn!(
             image = %hit.repository, digest = %hit.digest,
             "the registry has lost an image: the next request builds it anew from its lock"

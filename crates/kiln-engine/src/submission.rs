@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use kiln_api::{BackendChoice, BuildRequest};
 use kiln_lock::Lock;
-use kiln_spec::{Input, Kind, Overrides, Parsed, SpecHash};
+use kiln_spec::{Definition, Input, Kind, Overrides, Parsed, SpecHash};
 use kiln_store::{Callback, RequestKey, Scope};
 
+use crate::callbacks::check_callback;
 use crate::error::EngineError;
 
 /// Who asked, and which way.
@@ -62,7 +63,7 @@ impl Submission {
             dry_run: request.dry_run,
             registry: None,
             request: None,
-            callbacks: Vec::new(),
+            callbacks: callbacks(request.callback.as_deref())?,
         };
         let overrides = Overrides {
             base: request.base,
@@ -120,6 +121,35 @@ impl Submission {
         })
     }
 
+    /// A definition that is known, as it was kept.
+    pub(crate) fn of_canonical(
+        scope: Scope,
+        canonical: &str,
+        options: Options,
+        origin: Origin,
+    ) -> Result<Self, EngineError> {
+        let definition =
+            Definition::from_canonical_json(canonical).map_err(|error| EngineError::Invalid {
+                message: format!("the stored definition is not readable: {error}"),
+                remedy: "send the environment again".into(),
+            })?;
+        let spec_hash = definition.spec_hash();
+        Ok(Self {
+            scope,
+            parsed: Parsed {
+                kind: Kind::AzureMl,
+                definition,
+                credentials: Vec::new(),
+                warnings: Vec::new(),
+                name: None,
+                version: None,
+            },
+            spec_hash,
+            options,
+            origin,
+        })
+    }
+
     /// The warnings of the document, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         self.parsed
@@ -128,6 +158,15 @@ impl Submission {
             .map(ToString::to_string)
             .collect()
     }
+}
+
+/// The address that is told of the build, checked.
+fn callbacks(address: Option<&str>) -> Result<Vec<Callback>, EngineError> {
+    let Some(address) = address else {
+        return Ok(Vec::new());
+    };
+    let url = check_callback(address)?;
+    Ok(vec![Callback::Url(url.to_string())])
 }
 
 /// The labels of an image, by name: kiln's own, and those of the OCI image specification, "Annotations".

@@ -119,6 +119,7 @@ impl Engine {
         };
         let active = inner.activate(key, &row.id, status.clone());
         inner.work.notify_one();
+        inner.outbox.notify_one();
         Ok(Ticket::attached(&active, &submission.origin.actor, status))
     }
 

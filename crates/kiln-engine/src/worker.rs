@@ -56,6 +56,7 @@ impl Engine {
                     () = inner.drain.cancelled() => return,
                 }
             };
+            inner.outbox.notify_one();
             let engine = self.clone();
             let id = claimed.build.id.clone();
             inner.tasks.spawn(async move {
@@ -145,6 +146,7 @@ impl Inner {
 
     /// A build is over: its waiters are told, its log ends.
     pub(crate) fn over(&self, key: &Key, active: &ActiveBuild, status: BuildStatus) {
+        self.outbox.notify_one();
         self.logs.close(&active.id);
         self.active.remove_if(key, |_, known| known.id == active.id);
         active.status.send_replace(status);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use kiln_api::{Failure, FailureClass};
@@ -95,18 +96,16 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<AppState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+impl Caller {
+    /// Knows the caller by the request's token.
+    pub(crate) fn of(headers: &HeaderMap, state: &AppState) -> Result<Self, ApiError> {
         if state.tokens.is_empty() {
             return Ok(Self {
                 name: "local".into(),
                 token: None,
             });
         }
-        let header = parts
-            .headers
+        let header = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         let bearer = header.and_then(|text| {
@@ -129,5 +128,13 @@ impl FromRequestParts<AppState> for Caller {
             }),
             _ => Err(ApiError::unauthorized()),
         }
+    }
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Self::of(&parts.headers, state)
     }
 }

@@ -197,7 +197,7 @@ pub(crate) fn no_build(id: &str) -> ApiError {
     ))
 }
 
-fn respond(status: BuildStatus) -> Response {
+pub(crate) fn respond(status: BuildStatus) -> Response {
     let over = matches!(
         status.state,
         BuildState::Ready | BuildState::Failed | BuildState::Cancelled

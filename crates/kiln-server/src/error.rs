@@ -59,6 +59,14 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, failure)
     }
 
+    /// Too much waits already.
+    pub(crate) fn too_many(failure: Failure) -> Self {
+        Self {
+            retry_after_seconds: Some(QUEUE_RETRY_SECONDS),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, failure)
+        }
+    }
+
     /// The server can't take work now.
     pub(crate) fn unavailable(failure: Failure) -> Self {
         Self {
@@ -73,12 +81,7 @@ impl From<EngineError> for ApiError {
         let failure = error.failure();
         match error {
             EngineError::Conflict => return Self::new(StatusCode::CONFLICT, failure),
-            EngineError::Full { .. } => {
-                return Self {
-                    retry_after_seconds: Some(QUEUE_RETRY_SECONDS),
-                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, failure)
-                };
-            }
+            EngineError::Full { .. } => return Self::too_many(failure),
             _ => {}
         }
         match failure.class {

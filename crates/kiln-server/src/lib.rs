@@ -4,12 +4,14 @@ mod access;
 mod builds;
 mod error;
 mod health;
+mod hooks;
 mod logs;
 mod openapi;
 mod router;
 mod serve;
 
 pub use access::{ParseRightError, Right, Token};
+pub use hooks::{Egress, HookSettings, Networks, Source, SourceKind, deliver_events};
 pub use openapi::document as openapi_document;
 pub use router::{AppState, router};
 pub use serve::serve;

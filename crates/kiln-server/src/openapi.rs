@@ -15,6 +15,14 @@ use utoipa::OpenApi;
         crate::builds::list,
         crate::builds::defaults,
         crate::logs::logs,
+        crate::hooks::list,
+        crate::hooks::add,
+        crate::hooks::remove,
+        crate::hooks::test,
+        crate::hooks::enable,
+        crate::hooks::replay,
+        crate::hooks::add_secret,
+        crate::hooks::remove_secret,
     ),
     components(schemas(kiln_api::LogEvent))
 )]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use kiln_engine::Engine;
 use tower_http::trace::TraceLayer;
 
 use crate::access::Token;
-use crate::{builds, health, logs, openapi};
+use crate::hooks::HookSettings;
+use crate::{builds, health, hooks, logs, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -21,6 +22,8 @@ pub struct AppState {
     pub engine: Engine,
     /// Who may do what; empty only where the server listens on loopback.
     pub tokens: Arc<[Arc<Token>]>,
+    /// Webhooks.
+    pub hooks: Arc<HookSettings>,
 }
 
 /// The server's routes.
@@ -31,6 +34,17 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/builds", post(builds::create).get(builds::list))
         .route("/v1/builds/{id}", get(builds::show).delete(builds::cancel))
         .route("/v1/builds/{id}/logs", get(logs::logs))
+        .route("/v1/hooks", post(hooks::add).get(hooks::list))
+        // POST is for messages of a source, DELETE for a subscription of this id.
+        .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))
+        .route("/v1/hooks/{id}/test", post(hooks::test))
+        .route("/v1/hooks/{id}/enable", post(hooks::enable))
+        .route("/v1/hooks/{id}/replay", post(hooks::replay))
+        .route("/v1/hooks/{id}/secrets", post(hooks::add_secret))
+        .route(
+            "/v1/hooks/{id}/secrets/{number}",
+            delete(hooks::remove_secret),
+        )
         .route("/v1/defaults", get(builds::defaults))
         .route("/v1/openapi.json", get(openapi::show))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))

@@ -41,6 +41,8 @@ enum Command {
     Lock(commands::lock::LockArgs),
     /// Writes a folder that builds the image with plain `docker build`.
     Eject(commands::eject::EjectArgs),
+    /// Subscriptions to events.
+    Hooks(commands::hooks::HooksArgs),
     /// Runs the daemon.
     Serve(commands::serve::ServeArgs),
     /// Checks what kiln needs on this machine, and says what is missing.
@@ -142,6 +144,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         }
         Command::Lock(args) => block_on(commands::lock::run(settings(None, None)?, args)),
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
+        Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
         Command::Serve(args) => {
             let settings = settings(args.listen.clone(), args.registry.clone())?;
             block_on(commands::serve::run(settings))

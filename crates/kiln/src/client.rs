@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use kiln_api::{BuildRequest, BuildStatus, Failure, FailureClass, LogEvent};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::data_lock::ServerAddress;
 use crate::error::CliError;
@@ -82,7 +83,38 @@ impl Client {
         Ok(())
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<BuildStatus, CliError> {
+    /// `GET` of a path.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.answer(self.http.get(format!("{}{path}", self.url)))
+            .await
+    }
+
+    /// `POST` of a body to a path.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        self.answer(request).await
+    }
+
+    /// `POST` of nothing, for an answer of nothing.
+    pub(crate) async fn send_empty(&self, path: &str) -> Result<(), CliError> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        self.send(request).await.map(drop)
+    }
+
+    /// `DELETE` of a path.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), CliError> {
+        let request = self.http.delete(format!("{}{path}", self.url));
+        self.send(request).await.map(drop)
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, CliError> {
         let response = self.send(request).await?;
         response
             .json()

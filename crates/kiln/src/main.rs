@@ -1,5 +1,6 @@
 //! The kiln daemon and command line.
 
+mod callback_secret;
 mod cli;
 mod client;
 mod commands;

@@ -129,6 +129,7 @@ CREATE TABLE images (
 ) STRICT;
 CREATE INDEX images_untagged ON images (created_ms) WHERE untagged AND NOT lost;
 CREATE INDEX images_by_key ON images (scope, image_key);
+CREATE INDEX images_by_digest ON images (digest);
 CREATE INDEX images_by_lock ON images (scope, lock_hash);
 CREATE INDEX images_by_base ON images (base) WHERE base IS NOT NULL;
 CREATE INDEX images_by_check ON images (verified_ms) WHERE lost = 0;

@@ -81,6 +81,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         builds::builds_are_listed_newest_first_in_pages,
         builds::above_its_bounds_the_queue_takes_no_more_and_joins_still,
         commits::what_was_about_to_be_pushed_is_told_with_the_next_claim,
+        commits::an_image_is_found_by_its_place_until_it_is_lost,
         commits::an_image_is_untagged_until_its_tags_are_set,
         queue::the_oldest_is_claimed_first_and_by_one_worker,
         queue::two_claims_at_once_get_different_builds,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 
 use crate::error::StoreError;
@@ -71,6 +72,20 @@ pub trait Images: Send + Sync {
         limit: u32,
         after: Option<&KnownImage>,
     ) -> Result<Vec<KnownImage>, StoreError>;
+
+    /// Images of any generation with this manifest in this repository that are not known to be lost.
+    async fn images_at(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Vec<KnownImage>, StoreError>;
+
+    /// A definition's canonical JSON.
+    async fn canonical(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+    ) -> Result<Option<String>, StoreError>;
 
     /// Images of any generation that are not known to be lost and were verified at least this long
     /// ago, the longest first.

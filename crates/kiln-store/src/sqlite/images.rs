@@ -268,6 +268,37 @@ impl Images for SqliteRecords {
         rows.iter().map(known).collect()
     }
 
+    async fn images_at(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Vec<KnownImage>, StoreError> {
+        let sql = format!(
+            "{} WHERE i.digest = ? AND i.repository = ? AND i.lost = 0",
+            known_sql()
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(digest.to_hex())
+            .bind(repository)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::database("list images of a digest"))?;
+        rows.iter().map(known).collect()
+    }
+
+    async fn canonical(
+        &self,
+        scope: &Scope,
+        spec_hash: &SpecHash,
+    ) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT canonical FROM definitions WHERE scope = ? AND spec_hash = ?")
+            .bind(scope.as_str())
+            .bind(spec_hash.to_hex())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(StoreError::database("read a definition"))
+    }
+
     async fn images_to_verify(
         &self,
         after: Duration,

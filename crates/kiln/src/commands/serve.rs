@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use kiln_engine::{Recovery, Verify};
-use kiln_server::AppState;
+use kiln_server::{AppState, Egress, HookSettings, deliver_events};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::callback_secret::callback_secrets;
 use crate::compose;
 use crate::config::Settings;
 use crate::data_lock::{Claim, DataLock, ServerAddress};
@@ -49,9 +50,22 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     super::print(&format!("kiln listens on {url}"))?;
     let shutdown = CancellationToken::new();
     let tokens: Arc<[_]> = settings.tokens.iter().cloned().map(Arc::new).collect();
+    let hooks = HookSettings {
+        sources: settings.hooks.sources.clone(),
+        callback_secrets: callback_secrets(&settings.data)?,
+    };
+    let egress = Egress::new(settings.hooks.networks)
+        .map_err(|error| CliError::kiln("the client for events can't start", &error))?;
+    engine.run_beside(deliver_events(
+        engine.clone(),
+        egress,
+        hooks.callback_secrets.clone(),
+        None,
+    ));
     let state = AppState {
         engine: engine.clone(),
         tokens,
+        hooks: Arc::new(hooks),
     };
     let server = kiln_server::serve(listener, state, shutdown.clone());
     tokio::pin!(server);

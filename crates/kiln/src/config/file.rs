@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::hooks::FileHooks;
 use super::limits::FileLimits;
 
 /// The file as it is written; the environment is laid over it before anything is parsed.
@@ -31,6 +32,8 @@ pub(crate) struct FileSettings {
     pub(crate) pypi: Pypi,
     /// The docker backend.
     pub(crate) docker: Docker,
+    /// Webhooks.
+    pub(crate) hooks: FileHooks,
     /// Numbers and times.
     pub(crate) limits: FileLimits,
 }

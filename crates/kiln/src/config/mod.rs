@@ -2,6 +2,7 @@
 
 mod env;
 mod file;
+mod hooks;
 pub(crate) mod limits;
 mod parse;
 
@@ -16,6 +17,7 @@ use url::Url;
 
 pub(crate) use env::VARIABLES;
 pub(crate) use file::FileSettings;
+pub(crate) use hooks::Hooks;
 pub(crate) use limits::Limits;
 
 /// Everything kiln can be told, with its defaults filled in.
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) docker_host: Option<String>,
     /// The `kiln-install` binary; `None` is the one beside kiln's own.
     pub(crate) install_binary: Option<PathBuf>,
+    /// Webhooks.
+    pub(crate) hooks: Hooks,
     /// What kiln takes on at once, and for how long it tries.
     pub(crate) limits: Limits,
 }

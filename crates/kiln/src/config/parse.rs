@@ -56,6 +56,7 @@ pub(super) fn settings(
         registry,
         plain_http: file.registries.plain_http,
         extra_ca: file.extra_ca,
+        hooks: file.hooks.checked(!tokens.is_empty(), faults),
         tokens,
         catalog: file.base.catalog,
         base_cpu: file.base.cpu,
