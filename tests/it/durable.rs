@@ -75,6 +75,34 @@ fn id(status: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_equal_requests_at_once_are_one_build_and_ten_thousand_equal_answers() {
+    let kiln = Kiln::new();
+    let server = kiln.serve().unwrap();
+    let api = std::sync::Arc::new(Api::new(&server.url));
+    let mut body = quick("ten thousand");
+    body["wait"] = json!(300);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..10_000 {
+        let (api, body) = (std::sync::Arc::clone(&api), body.clone());
+        requests.spawn(async move { api.post(&body).await });
+    }
+    let mut images = std::collections::BTreeSet::new();
+    while let Some(answer) = requests.join_next().await {
+        let (code, status) = answer.unwrap();
+        assert_eq!((code, &status["state"]), (200, &json!("READY")), "{status}");
+        images.insert(status["image"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(images.len(), 1, "{images:?}");
+    let list = reqwest::get(&api.url)
+        .await
+        .unwrap()
+        .json::<Value>()
+        .await
+        .unwrap();
+    assert_eq!(list["value"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_build_is_stopped_when_the_last_who_waits_withdraws() {
     let kiln = Kiln::new();
     let server = kiln.serve().unwrap();

@@ -1,11 +1,13 @@
 //! `kiln serve`: the daemon.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
 use kiln_engine::{Recovery, Verify};
 use kiln_server::{AppState, Egress, HookSettings, deliver_events};
-use tokio::net::TcpListener;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -15,6 +17,9 @@ use crate::compose;
 use crate::config::Settings;
 use crate::data_lock::{Claim, DataLock, ServerAddress};
 use crate::error::CliError;
+
+/// Connections that wait to be accepted; the kernel may take less.
+const BACKLOG: u32 = 16_384;
 
 /// Arguments of `kiln serve`.
 #[derive(Debug, Args)]
@@ -36,7 +41,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
             "stop it, or give another --data",
         ));
     };
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    allow_many_files();
+    let listener = listen(settings.listen).map_err(|error| {
         CliError::kiln(&format!("kiln can't listen on {}", settings.listen), &error)
     })?;
     let address = listener
@@ -89,6 +95,29 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     }
     drop(lock);
     Ok(())
+}
+
+/// Thousands may wait for a build at once, each with a connection.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// Listens with a long queue: callers that come at once are not turned away.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn stop_signal() {
