@@ -1,11 +1,11 @@
 //! The connection to the broker.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{ConnectOptions, Event};
+use async_nats::{ConnectOptions, Event, Server};
 use tracing::{info, warn};
 
 use crate::pace;
@@ -26,9 +26,17 @@ pub struct Broker {
     fault: LastFault,
 }
 
-/// What the client last said against the connection, until it is there again.
+/// Why there is no connection, until there is one.
 #[derive(Debug, Clone, Default)]
-struct LastFault(Arc<Mutex<Option<String>>>);
+struct LastFault(Arc<Mutex<Faults>>);
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// What an event said.
+    event: Option<String>,
+    /// Why a server of the list could not be reached, which says more.
+    server: Option<String>,
+}
 
 /// A connection that can't even be tried.
 #[derive(Debug, thiserror::Error)]
@@ -77,18 +85,24 @@ impl Broker {
 
     /// Why there is no connection, when there is none.
     pub(crate) fn fault(&self) -> Option<String> {
-        let fault = self.fault.0.lock();
-        fault.unwrap_or_else(PoisonError::into_inner).clone()
+        let faults = self.fault.lock();
+        faults.server.clone().or_else(|| faults.event.clone())
     }
 }
 
 fn options(fault: LastFault) -> ConnectOptions {
+    let of_servers = fault.clone();
     ConnectOptions::new()
         .name("kiln")
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(|attempt| {
             pace::pause(RECONNECT, u32::try_from(attempt).unwrap_or(u32::MAX))
+        })
+        // It chooses nothing: only here does the client tell why a server could not be reached.
+        .reconnect_to_server_callback(move |servers, _| {
+            of_servers.note_servers(&servers);
+            async { None }
         })
         .connection_timeout(ANSWER)
         .ping_interval(Duration::from_secs(20))
@@ -99,15 +113,25 @@ fn options(fault: LastFault) -> ConnectOptions {
 }
 
 impl LastFault {
+    fn lock(&self) -> MutexGuard<'_, Faults> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, event: &Event) {
-        let text = match event {
-            Event::Connected => None,
+        match event {
+            Event::Connected => *self.lock() = Faults::default(),
             Event::Disconnected | Event::ServerError(_) | Event::ClientError(_) => {
-                Some(event.to_string())
+                self.lock().event = Some(event.to_string());
             }
-            _ => return,
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            _ => {}
+        }
+    }
+
+    fn note_servers(&self, servers: &[Server]) {
+        let mut errors = servers.iter().rev();
+        if let Some(error) = errors.find_map(|server| server.last_error.clone()) {
+            self.lock().server = Some(error);
+        }
     }
 }
 
@@ -132,7 +156,7 @@ async fn with_tls(
     if tls.required {
         options = options.require_tls(true);
     }
-    if let Some(file) = &tls.extra_ca {
+    if let Some(file) = &tls.ca {
         readable("CA file", file).await?;
         options = options.add_root_certificates(file.clone());
     }

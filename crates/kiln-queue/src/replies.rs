@@ -48,7 +48,8 @@ impl ReplyPublisher for Replies {
         }
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/cloudevents+json");
-        headers.insert(NATS_MESSAGE_ID, message_id);
+        // The broker knows ids by stream, and one event may go to several subjects of it.
+        headers.insert(NATS_MESSAGE_ID, format!("{message_id} {subject}"));
         let message = PublishMessage::build().headers(headers).payload(event);
         let jetstream = &self.broker.jetstream;
         let sent = jetstream.send_publish(subject.to_owned(), message).await;

@@ -87,8 +87,8 @@ pub enum Access {
 pub struct Tls {
     /// Refuses a broker that offers no encryption. A `tls://` address does the same.
     pub required: bool,
-    /// PEM certificates that are trusted beside the machine's own.
-    pub extra_ca: Option<PathBuf>,
+    /// PEM certificates that are trusted in place of the machine's own.
+    pub ca: Option<PathBuf>,
     /// kiln's own certificate and its key, in PEM.
     pub identity: Option<(PathBuf, PathBuf)>,
 }

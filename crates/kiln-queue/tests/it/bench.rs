@@ -141,6 +141,14 @@ pub(crate) async fn healthy(queue: &Queue, wanted: impl Fn(&Health) -> bool) -> 
     }
 }
 
+/// Waits until a queue takes nothing, and answers why.
+pub(crate) async fn fault(queue: &Queue) -> String {
+    match healthy(queue, |health| matches!(health, Health::Faulty(_))).await {
+        Health::Faulty(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A publisher and onlooker, beside kiln.
 pub(crate) struct Publisher {
     pub(crate) jetstream: jetstream::Context,

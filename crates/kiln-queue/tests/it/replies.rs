@@ -42,7 +42,9 @@ async fn an_event_is_stored_once_also_over_a_crash_of_the_broker_and_elsewhere_n
     replies.publish(subject, event.clone(), "e1").await.unwrap();
     replies.publish(subject, event.clone(), "e1").await.unwrap();
     replies.publish(subject, event.clone(), "e2").await.unwrap();
-    assert_eq!(publisher.count("kiln-results").await, 2);
+    let other = "kiln.results.run-2";
+    replies.publish(other, event.clone(), "e1").await.unwrap();
+    assert_eq!(publisher.count("kiln-results").await, 3);
     for elsewhere in ["kiln.builds", "kiln.results", "kiln.results.*", "a b"] {
         let error = replies
             .publish(elsewhere, event.clone(), "e3")
@@ -62,7 +64,7 @@ async fn an_event_is_stored_once_also_over_a_crash_of_the_broker_and_elsewhere_n
     })
     .await;
     let stored = publisher.messages("kiln-results").await;
-    assert_eq!(stored.len(), 2);
+    assert_eq!(stored.len(), 3);
     assert_eq!(stored[1].payload, event);
     assert_eq!(
         value(&stored[1].headers, "content-type"),

@@ -1,21 +1,13 @@
-//! Streams and consumers that are there already, and who may use the broker.
+//! Streams and consumers that are there already.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use kiln_queue::{Access, Broker, Health, Queue};
-use kiln_spec::Secret;
+use kiln_queue::{Broker, Health, Queue};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Notes, Publisher, healthy, running, settings, until};
+use crate::bench::{Notes, Publisher, fault, healthy, running, settings, until};
 use crate::broker::TestBroker;
-
-fn reason(health: &Health) -> String {
-    match health {
-        Health::Faulty(reason) => reason.clone(),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_stream_that_could_lose_messages_is_refused_and_taken_when_it_is_mended() {
@@ -24,8 +16,7 @@ async fn a_stream_that_could_lose_messages_is_refused_and_taken_when_it_is_mende
     publisher.make_stream_in_memory("kiln", "kiln.others").await;
     let client = Broker::connect(settings(&broker)).await.unwrap();
     let queue = Queue::start(&client, Notes::open(), &CancellationToken::new());
-    let health = healthy(&queue, |health| matches!(health, Health::Faulty(_))).await;
-    let reason = reason(&health);
+    let reason = fault(&queue).await;
     assert!(reason.contains("stream `kiln`"), "{reason}");
     assert!(reason.contains("storage is memory"), "{reason}");
     assert!(reason.contains("does not store `kiln.builds`"), "{reason}");
@@ -43,8 +34,7 @@ async fn subjects_of_another_stream_are_named() {
         .await;
     let client = Broker::connect(settings(&broker)).await.unwrap();
     let queue = Queue::start(&client, Notes::open(), &CancellationToken::new());
-    let health = healthy(&queue, |health| matches!(health, Health::Faulty(_))).await;
-    let reason = reason(&health);
+    let reason = fault(&queue).await;
     assert!(
         reason.contains("another stream stores `kiln.builds`"),
         "{reason}"
@@ -79,31 +69,12 @@ async fn a_consumer_with_another_filter_is_refused_and_other_limits_are_set() {
     stream.create_consumer(other).await.unwrap();
     let client = Broker::connect(settings).await.unwrap();
     let queue = Queue::start(&client, notes, &CancellationToken::new());
-    let health = healthy(&queue, |health| matches!(health, Health::Faulty(_))).await;
-    let reason = reason(&health);
+    let reason = fault(&queue).await;
     assert!(
         reason.contains("its filter is ``, it must be `kiln.builds`"),
         "{reason}"
     );
     queue.stop().await;
-}
-
-#[tokio::test]
-async fn a_token_opens_the_broker_and_a_wrong_one_is_told() {
-    let broker = TestBroker::start_with(&["--auth", "let-me-in"]);
-    let mut settings = settings(&broker);
-    settings.access = Access::Token(Secret::new("wrong-token"));
-    let notes = Notes::open();
-    let client = Broker::connect(settings.clone()).await.unwrap();
-    let queue = Queue::start(&client, notes.clone(), &CancellationToken::new());
-    let health = healthy(&queue, |health| matches!(health, Health::Faulty(_))).await;
-    let reason = reason(&health);
-    assert!(reason.contains("authorization"), "{reason}");
-    assert!(!reason.contains("wrong-token"), "{reason}");
-    queue.stop().await;
-    settings.access = Access::Token(Secret::new("let-me-in"));
-    running(&settings, &notes).await.stop().await;
-    assert!(!format!("{settings:?}").contains("let-me-in"));
 }
 
 #[tokio::test]
@@ -120,8 +91,7 @@ async fn a_stream_that_keeps_its_messages_is_used_as_it_is() {
     let notes = Notes::open();
     let queue = Queue::start(&client, notes.clone(), &CancellationToken::new());
     // It stores the dead letters too, so kiln's own stream for them can't be made.
-    let health = healthy(&queue, |health| matches!(health, Health::Faulty(_))).await;
-    assert!(reason(&health).contains("kiln-dead"));
+    assert!(fault(&queue).await.contains("kiln-dead"));
     let config = async_nats::jetstream::stream::Config {
         name: "kiln".to_owned(),
         subjects: vec!["kiln.builds".to_owned()],
