@@ -105,6 +105,7 @@ fn options(fault: LastFault) -> ConnectOptions {
             async { None }
         })
         .connection_timeout(ANSWER)
+        .request_timeout(Some(ANSWER))
         .ping_interval(Duration::from_secs(20))
         .event_callback(move |event| {
             fault.note(&event);

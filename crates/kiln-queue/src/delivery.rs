@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::message::Acker;
+use async_nats::Subject;
 use async_nats::jetstream::{self, AckKind};
 use kiln_engine::{Intake, Refused};
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,8 @@ use crate::pace;
 
 /// The first pause before an acknowledgement is sent again.
 const ACK_AGAIN: Duration = Duration::from_millis(250);
+/// How long an acknowledgement is sent: when nobody confirms it for so long, the consumer is gone.
+const ACK_FOR: Duration = Duration::from_mins(10);
 
 /// Deals with deliveries.
 #[derive(Clone)]
@@ -54,6 +56,7 @@ impl Deliveries {
             }
         };
         let _guard = self.at_work.enter(sequence);
+        let reply = message.reply.clone();
         let (message, acker) = message.split();
         let ack_wait = self.broker.settings.ack_wait;
         let work = async {
@@ -75,8 +78,9 @@ impl Deliveries {
                 }
             }
         };
-        if let Some(answer) = pace::with_signs(&acker, ack_wait, work).await {
-            self.acknowledge(&acker, answer, sequence).await;
+        let answer = pace::with_signs(&acker, ack_wait, work).await;
+        if let (Some(answer), Some(reply)) = (answer, reply) {
+            self.acknowledge(&reply, answer, sequence).await;
         }
     }
 
@@ -125,13 +129,16 @@ impl Deliveries {
 
     /// Sends an acknowledgement until the broker confirms it: one that is lost would bring the message again, and a
     /// message that was taken would become a dead letter in the end.
-    async fn acknowledge(&self, acker: &Acker, answer: AckKind, sequence: u64) {
+    async fn acknowledge(&self, reply: &Subject, answer: AckKind, sequence: u64) {
+        let until = Instant::now() + ACK_FOR;
         for attempt in 1.. {
-            match acker.double_ack_with(answer).await {
-                Ok(()) => return,
+            // The client's own confirmed acknowledgement takes "nobody is there" for a confirmation.
+            let confirmed = self.broker.client.request(reply.clone(), answer.into());
+            match confirmed.await {
+                Ok(_) => return,
                 Err(error) => debug!(sequence, %error, "an acknowledgement was not confirmed"),
             }
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() || Instant::now() > until {
                 break;
             }
             tokio::select! {
@@ -141,7 +148,7 @@ impl Deliveries {
         }
         warn!(
             sequence,
-            "kiln stops before the queue confirmed an acknowledgement; the message comes again"
+            "the queue did not confirm an acknowledgement; the message comes again"
         );
     }
 }
