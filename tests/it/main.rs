@@ -14,6 +14,7 @@ mod hooks;
 mod layers;
 mod pip;
 mod private_registry;
+mod queue;
 mod refresh;
 mod registry_server;
 mod secrets;

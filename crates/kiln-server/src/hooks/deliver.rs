@@ -34,6 +34,11 @@ const WAITS: [Duration; 9] = [
     Duration::from_hours(24),
 ];
 
+/// The longest wait between two attempts to publish to a queue.
+const QUEUE_WAIT: Duration = Duration::from_mins(1);
+/// Attempts to publish to a queue: three days of them.
+const QUEUE_ATTEMPTS: usize = 3 * 24 * 60;
+
 /// Delivers events until kiln stops.
 pub async fn deliver_events(
     engine: Engine,
@@ -121,7 +126,7 @@ impl Deliverer {
                     .map(drop)
             }
             Attempt::Failed { error, retryable } => {
-                let again = wait(delivery.attempt).filter(|_| retryable);
+                let again = wait(&delivery.target, delivery.attempt).filter(|_| retryable);
                 tracing::debug!(event = %event.id, attempt = delivery.attempt, "an event was not delivered: {error}");
                 records
                     .delivery_failed(delivery, again, &error)
@@ -195,9 +200,16 @@ impl Deliverer {
 }
 
 /// The wait after an attempt, with a fifth of it as jitter; none after the last.
-fn wait(attempt: i64) -> Option<Duration> {
+fn wait(target: &Target, attempt: i64) -> Option<Duration> {
     let index = usize::try_from(attempt.saturating_sub(1)).ok()?;
-    let wait = WAITS.get(index)?;
+    let wait = match target {
+        // A broker that is away comes back: there is nobody to spare.
+        Target::Callback(Callback::Subject(_)) if index < QUEUE_ATTEMPTS => {
+            QUEUE_WAIT.min(Duration::from_secs(1 << index.min(6)))
+        }
+        Target::Callback(Callback::Subject(_)) => return None,
+        _ => *WAITS.get(index)?,
+    };
     let jitter = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
     Some(wait.mul_f64(0.8 + 0.4 * jitter))
 }
@@ -221,13 +233,18 @@ mod tests {
 
     #[test]
     fn attempts_are_spread_over_three_days_and_then_end() {
+        let hook = Target::Hook("h".into());
         let mut all = Duration::ZERO;
         for attempt in 1..=9 {
-            let wait = wait(attempt).unwrap();
+            let wait = wait(&hook, attempt).unwrap();
             assert!(wait >= WAITS[usize::try_from(attempt).unwrap() - 1].mul_f64(0.8));
             all += wait;
         }
         assert!(all > Duration::from_hours(48), "{all:?}");
-        assert_eq!(wait(10), None);
+        assert_eq!(wait(&hook, 10), None);
+        let subject = Target::Callback(Callback::Subject("s".into()));
+        assert!(wait(&subject, 1).unwrap() < Duration::from_secs(2));
+        assert!(wait(&subject, 100).unwrap() < Duration::from_mins(2));
+        assert_eq!(wait(&subject, 5000), None);
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use kiln_engine::{Recovery, Verify};
+use kiln_engine::{Recovery, ReplyPublisher, Verify};
+use kiln_queue::{Broker, Queue};
 use kiln_server::{AppState, Egress, HookSettings, deliver_events};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
@@ -62,17 +63,29 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     };
     let egress = Egress::new(settings.hooks.networks)
         .map_err(|error| CliError::kiln("the client for events can't start", &error))?;
+    let broker = match &settings.queue {
+        Some(queue) => Some(Broker::connect(queue.clone()).await.map_err(|error| {
+            CliError::input(error.to_string(), "correct `queue` in the configuration")
+        })?),
+        None => None,
+    };
+    let replies = broker
+        .as_ref()
+        .map(|broker| Arc::new(broker.replies()) as Arc<dyn ReplyPublisher>);
     engine.run_beside(deliver_events(
         engine.clone(),
         egress,
         hooks.callback_secrets.clone(),
-        None,
+        replies,
     ));
     let state = AppState {
         engine: engine.clone(),
         tokens,
         hooks: Arc::new(hooks),
     };
+    let queue = broker
+        .as_ref()
+        .map(|broker| Queue::start(broker, Arc::new(engine.clone()), &shutdown));
     let server = kiln_server::serve(listener, state, shutdown.clone());
     tokio::pin!(server);
     tokio::select! {
@@ -84,6 +97,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     tracing::info!("stopping: no new work is taken");
     shutdown.cancel();
     let drain = async {
+        if let Some(queue) = &queue {
+            queue.stop().await;
+        }
         engine.shutdown(settings.limits.drain).await;
         if let Err(error) = server.await {
             tracing::warn!(%error, "the server did not end well");

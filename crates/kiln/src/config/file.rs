@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::hooks::FileHooks;
 use super::limits::FileLimits;
+use super::queue::FileQueue;
 
 /// The file as it is written; the environment is laid over it before anything is parsed.
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +35,8 @@ pub(crate) struct FileSettings {
     pub(crate) docker: Docker,
     /// Webhooks.
     pub(crate) hooks: FileHooks,
+    /// The queue.
+    pub(crate) queue: Option<FileQueue>,
     /// Numbers and times.
     pub(crate) limits: FileLimits,
 }

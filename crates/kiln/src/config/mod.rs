@@ -5,6 +5,7 @@ mod file;
 mod hooks;
 pub(crate) mod limits;
 mod parse;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use kiln_lock::{ChannelPriority, IndexStrategy};
+use kiln_queue::QueueSettings;
 use kiln_server::Token;
 use url::Url;
 
@@ -59,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) install_binary: Option<PathBuf>,
     /// Webhooks.
     pub(crate) hooks: Hooks,
+    /// The queue, where there is one.
+    pub(crate) queue: Option<QueueSettings>,
     /// What kiln takes on at once, and for how long it tries.
     pub(crate) limits: Limits,
 }

@@ -56,6 +56,7 @@ pub(super) fn settings(
         registry,
         plain_http: file.registries.plain_http,
         extra_ca: file.extra_ca,
+        queue: file.queue.map(|queue| queue.checked(faults)),
         hooks: file.hooks.checked(!tokens.is_empty(), faults),
         tokens,
         catalog: file.base.catalog,
