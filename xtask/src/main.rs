@@ -8,6 +8,7 @@
 )]
 
 mod base_image;
+mod bench;
 mod http;
 mod packages;
 mod paths;
@@ -49,6 +50,11 @@ enum Task {
         #[command(subcommand)]
         action: testbed::Action,
     },
+    /// Measures whole processes beside a peer.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Builds a base image and puts it into a registry.
     BaseImage {
         #[command(subcommand)]
@@ -78,6 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::Quickstart => quickstart::run(&paths),
         Task::Test { runner } => test_run::run(&paths, &runner),
         Task::Testbed { action } => testbed::run(&paths, &action),
+        Task::Bench { bench } => bench::run(&paths, &bench),
         Task::BaseImage { image } => base_image::run(&paths, &image),
         Task::Tools { tools } => tools::run(&paths, &tools),
     }

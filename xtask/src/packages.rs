@@ -47,6 +47,9 @@ pub(crate) const ARTEFACTS: &[Need] = &[
 /// The message broker that tests start for themselves.
 pub(crate) const NATS_SERVER: &str = "/usr/sbin/nats-server";
 
+/// What benchmarks need to make load.
+pub(crate) const LOAD: &[Need] = &[Need("/usr/bin/wrk", "wrk")];
+
 /// What tests of the queue need.
 pub(crate) const BROKER: &[Need] = &[Need(NATS_SERVER, "nats-server")];
 

@@ -120,7 +120,7 @@ fn existing(file: PathBuf) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn target_folder(root: &Path) -> Result<PathBuf> {
+pub(crate) fn target_folder(root: &Path) -> Result<PathBuf> {
     let mut metadata = Command::new("cargo");
     metadata.current_dir(root).args([
         "metadata",

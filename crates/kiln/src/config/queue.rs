@@ -20,7 +20,7 @@ pub(crate) struct FileQueue {
     password_file: Option<PathBuf>,
     credentials_file: Option<PathBuf>,
     tls_required: bool,
-    extra_ca: Option<PathBuf>,
+    ca: Option<PathBuf>,
     client_certificate: Option<PathBuf>,
     client_key: Option<PathBuf>,
     max_deliver: Option<u8>,
@@ -44,7 +44,7 @@ impl FileQueue {
             access,
             tls: Tls {
                 required: self.tls_required,
-                extra_ca: self.extra_ca,
+                ca: self.ca,
                 identity,
             },
             stream: self.stream.unwrap_or(defaults.stream),
