@@ -1,6 +1,7 @@
 //! A message broker of a test's own: started on a free port with a store folder of its own, killed and started again.
+//! It dies with the test's process, also when that is killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,9 @@ use tempfile::TempDir;
 
 /// How long a broker may take to answer.
 const READY: Duration = Duration::from_secs(20);
+
+/// Runs a command until standard input ends, then kills it. What holds the other end of the pipe may be killed too.
+const GUARD: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
 
 /// A broker with JetStream, which is killed when this is dropped.
 pub(crate) struct TestBroker {
@@ -42,9 +46,9 @@ impl TestBroker {
 
     /// Kills the broker as a crash would.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        if let Some(mut guard) = self.child.take() {
+            drop(guard.stdin.take());
+            guard.wait().unwrap();
         }
     }
 
@@ -53,26 +57,28 @@ impl TestBroker {
         assert!(self.child.is_none(), "it runs");
         let folder = self.folder.path();
         let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
-        let mut command = Command::new(program());
+        let mut command = Command::new("sh");
         command
+            .args(["-c", GUARD, "guard"])
+            .arg(program())
             .args(["-a", "127.0.0.1", "-p", &port, "-js"])
             .arg("-sd")
             .arg(folder.join("store"))
             .arg("--ports_file_dir")
             .arg(folder)
             .args(&self.arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.join("log")).unwrap());
-        let child = self.child.insert(command.spawn().unwrap());
+        self.child = Some(command.spawn().unwrap());
         let start = Instant::now();
         loop {
             assert!(
-                start.elapsed() < READY && child.try_wait().unwrap().is_none(),
+                start.elapsed() < READY,
                 "the broker does not answer: {}",
                 std::fs::read_to_string(folder.join("log")).unwrap()
             );
-            let found = self.port.or_else(|| written_port(folder, child.id()));
+            let found = self.port.or_else(|| written_port(folder));
             if let Some(port) = found
                 && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
             {
@@ -91,10 +97,10 @@ impl Drop for TestBroker {
 }
 
 /// The port that the broker took, from the file it writes.
-fn written_port(folder: &std::path::Path, pid: u32) -> Option<u16> {
-    let program = program();
-    let name = program.file_name()?.to_str()?;
-    let text = std::fs::read_to_string(folder.join(format!("{name}_{pid}.ports"))).ok()?;
+fn written_port(folder: &Path) -> Option<u16> {
+    let mut files = std::fs::read_dir(folder).ok()?.flatten();
+    let file = files.find(|file| file.path().extension() == Some("ports".as_ref()))?;
+    let text = std::fs::read_to_string(file.path()).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
     let (_, port) = ports["nats"][0].as_str()?.rsplit_once(':')?;
     port.parse().ok()
