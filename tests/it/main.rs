@@ -12,6 +12,7 @@ mod eject;
 mod faults;
 mod hooks;
 mod layers;
+mod leftovers;
 mod pip;
 mod private_registry;
 mod queue;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kiln_tests::{Docker, Kiln};
 use serde_json::{Value, json};
 
-fn environment(steps: &str) -> Value {
+pub(crate) fn environment(steps: &str) -> Value {
     let dockerfile = format!("FROM {}\n{steps}\n", kiln_tests::base("debian:12"));
     json!({
         "python": { "userManagedDependencies": true },
@@ -15,7 +15,7 @@ fn environment(steps: &str) -> Value {
 }
 
 /// Whether a process has this argument.
-fn runs(argument: &str) -> bool {
+pub(crate) fn runs(argument: &str) -> bool {
     let processes = fs_err::read_dir("/proc").unwrap();
     let mut commands =
         processes.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
@@ -26,7 +26,7 @@ fn runs(argument: &str) -> bool {
 }
 
 /// Waits for what other processes do.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(Instant::now() < limit, "{what}: not within a minute");
