@@ -1,5 +1,6 @@
-//! What a killed kiln leaves in the engine.
+//! What a killed kiln leaves in the engine, and who removes it.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use kiln_tests::{Docker, Kiln};
@@ -20,6 +21,40 @@ fn only_build(kiln: &Kiln) -> String {
     id
 }
 
+/// Names of a build's images in the engine.
+fn images(build_id: &str) -> BTreeSet<String> {
+    let label = format!("label=io.kiln.build={build_id}");
+    let listed = Docker::run(&[
+        "images",
+        "--filter",
+        &label,
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+    ]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    listed.stdout.lines().map(str::to_owned).collect()
+}
+
+/// Dies when the image is made and is not pushed yet; gives the build's id.
+fn crash(kiln: &Kiln) -> String {
+    let text = format!("--index-url {}/simple/\nfoo==1.0\n", kiln_tests::channels());
+    let file = kiln.write("requirements.txt", &text);
+    let mut command = kiln.command(&["build", file.to_str().unwrap(), "--json"]);
+    let crashed = command.env("KILN_FAILPOINT", "before-push-note").output();
+    let crashed = crashed.unwrap();
+    assert_eq!(crashed.status.code(), None, "{crashed:?}");
+    let id = only_build(kiln);
+    assert_eq!(images(&id), left_by(&id), "a crash leaves these");
+    id
+}
+
+/// What [`crash`] leaves.
+fn left_by(build_id: &str) -> BTreeSet<String> {
+    ["build", "files"]
+        .map(|name| format!("kiln.invalid/{name}:{build_id}"))
+        .into()
+}
+
 /// Something else that is built of the base alone.
 fn another(kiln: &Kiln) {
     let environment = json!({
@@ -28,6 +63,27 @@ fn another(kiln: &Kiln) {
         "environmentVariables": { "NAME": "another" },
     });
     kiln.build_ok("environment.json", &environment.to_string(), &[]);
+}
+
+#[test]
+fn images_of_a_crashed_build_are_removed_by_the_next_build_of_something_else() {
+    let kiln = Kiln::new();
+    let id = crash(&kiln);
+    another(&kiln);
+    assert_eq!(Docker::leftovers(&id), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_a_crashed_build_are_removed_by_the_next_start_of_the_daemon() {
+    let kiln = Kiln::new();
+    let id = crash(&kiln);
+    // The daemon goes on with the build rather than end it; then nothing of it is left.
+    let server = kiln.serve().unwrap();
+    until("the images are removed", || {
+        Docker::leftovers(&id).is_empty()
+    })
+    .await;
+    drop(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,4 +105,20 @@ async fn a_step_ends_with_the_kiln_that_is_killed_while_it_runs() {
     let id = only_build(&kiln);
     tokio::task::block_in_place(|| another(&kiln));
     assert_eq!(Docker::leftovers(&id), "");
+}
+
+#[test]
+fn leftovers_of_another_kiln_on_the_same_engine_are_not_touched() {
+    let (one, other) = (Kiln::new(), Kiln::new());
+    let (ones, others) = (crash(&one), crash(&other));
+    assert_eq!(images(&ones), left_by(&ones), "before anything is swept");
+    another(&other);
+    assert_eq!(Docker::leftovers(&others), "", "its own are removed");
+    assert_eq!(
+        images(&ones),
+        left_by(&ones),
+        "the other's builds may still run"
+    );
+    another(&one);
+    assert_eq!(Docker::leftovers(&ones), "");
 }
