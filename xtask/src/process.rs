@@ -27,7 +27,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("start {line}"))?;
     if !output.status.success() {
-        bail!("{line}: {}", output.status);
+        // A program that answers in JSON tells its fault there.
+        let told = String::from_utf8_lossy(&output.stdout);
+        bail!("{line}: {}\n{}", output.status, told.trim_end());
     }
     Ok(String::from_utf8(output.stdout)
         .context("output is not UTF-8")?

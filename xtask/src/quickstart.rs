@@ -25,6 +25,9 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
 
 fn with_bed(paths: &Paths, bed: &Bed) -> Result<()> {
     let binaries = stage("build kiln", || Binaries::build(paths))?;
+    // What another version of kiln left is nothing to start from.
+    let data = paths.folder("quickstart")?;
+    fs_err::remove_dir_all(&data)?;
     let first = stage("kiln build", || build(paths, bed, &binaries))?;
     let image = first["image"]
         .as_str()
@@ -61,13 +64,15 @@ fn with_bed(paths: &Paths, bed: &Bed) -> Result<()> {
 /// Builds the example and returns the last JSON object that kiln printed.
 fn build(paths: &Paths, bed: &Bed, binaries: &Binaries) -> Result<Value> {
     let registry = bed.registry_host();
+    // A place of this run's own, so that there is something to build.
+    let prefix = format!("{registry}/quickstart-{}", std::process::id());
     let mut kiln = Command::new(&binaries.kiln);
     kiln.arg("build").arg(paths.root.join(EXAMPLE));
     kiln.args([
         "--base",
         &format!("{registry}/base/debian:12"),
         "--registry",
-        &registry,
+        &prefix,
     ]);
     kiln.arg("--data")
         .arg(paths.folder("quickstart")?)

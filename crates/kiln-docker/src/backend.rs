@@ -57,7 +57,28 @@ impl DockerBackend {
             .map_err(|error| connect_failure(&error))
     }
 
-    async fn remove(&self, image: &str) {
+    /// The images that builds left in the engine: a build's id and a tag.
+    async fn local_tags(&self) -> Result<Vec<(String, String)>, Failure> {
+        let client = self.client().await?;
+        let filters = HashMap::from([("label".to_owned(), vec![BUILD_LABEL.to_owned()])]);
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let images = client
+            .list_images(Some(options))
+            .await
+            .map_err(|error| engine_failure("list images", &error))?;
+        let tags = images.into_iter().flat_map(|image| image.repo_tags);
+        Ok(tags
+            .filter(|tag| tag.starts_with("kiln.invalid/"))
+            .filter_map(|tag| {
+                let (_, id) = tag.rsplit_once(':')?;
+                Some((id.to_owned(), tag))
+            })
+            .collect())
+    }
+
+    async fn remove_image(&self, image: &str) {
         let Ok(client) = self.client().await else {
             return;
         };
@@ -107,32 +128,20 @@ impl Backend for DockerBackend {
         };
         let built = Box::pin(build.run()).await;
         for image in [&images.result, &images.files, &images.base] {
-            self.remove(&image.to_string()).await;
+            self.remove_image(&image.to_string()).await;
         }
         built
     }
 
-    async fn sweep(&self, unfinished: &HashSet<String>) -> Result<(), Failure> {
-        let client = self.client().await?;
-        let filters = HashMap::from([("label".to_owned(), vec![BUILD_LABEL.to_owned()])]);
-        let options = ListImagesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        let images = client
-            .list_images(Some(options))
-            .await
-            .map_err(|error| engine_failure("list images", &error))?;
-        for image in images {
-            for tag in image
-                .repo_tags
-                .iter()
-                .filter(|tag| tag.starts_with("kiln.invalid/"))
-                .filter(|tag| {
-                    !tag.rsplit_once(':')
-                        .is_some_and(|(_, id)| unfinished.contains(id))
-                })
-            {
-                self.remove(tag).await;
+    async fn leftovers(&self) -> Result<HashSet<String>, Failure> {
+        let tags = self.local_tags().await?;
+        Ok(tags.into_iter().map(|(id, _)| id).collect())
+    }
+
+    async fn remove(&self, build_ids: &[String]) -> Result<(), Failure> {
+        for (id, tag) in self.local_tags().await? {
+            if build_ids.contains(&id) {
+                self.remove_image(&tag).await;
             }
         }
         Ok(())

@@ -32,9 +32,11 @@ pub trait Backend: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<Built, Failure>;
 
-    /// Removes what builds of earlier processes left behind, but for what these builds, by id, can go
-    /// on with.
-    async fn sweep(&self, unfinished: &HashSet<String>) -> Result<(), Failure>;
+    /// The ids of builds, of this kiln or of others that share the backend, of which something is left.
+    async fn leftovers(&self) -> Result<HashSet<String>, Failure>;
+
+    /// Removes what is left of these builds.
+    async fn remove(&self, build_ids: &[String]) -> Result<(), Failure>;
 }
 
 /// All that a backend needs for one image.

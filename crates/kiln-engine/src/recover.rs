@@ -1,12 +1,11 @@
 //! After a start: what an earlier process left unfinished goes on, or is ended.
 
-use std::collections::HashSet;
-
 use kiln_api::{BuildState, BuildStatus, Failure, FailureClass};
 use kiln_store::{BuildRow, UntaggedImage};
 
+use crate::backend::Backend;
 use crate::engine::{Engine, Inner, Key};
-use crate::error::EngineError;
+use crate::error::{EngineError, of_store};
 
 /// What becomes of unfinished builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +39,8 @@ impl Engine {
                 return Ok(());
             }
         }
-        let keep: HashSet<String> = match recovery {
-            Recovery::Resume => unfinished.into_iter().map(|(row, _)| row.id).collect(),
-            Recovery::Abandon => HashSet::new(),
-        };
         let engine = self.clone();
-        let sweeping = async move { engine.sweep(&keep).await };
+        let sweeping = async move { engine.sweep().await };
         match recovery {
             // The daemon answers meanwhile; leftovers are nobody's.
             Recovery::Resume => drop(inner.tasks.spawn(sweeping)),
@@ -54,11 +49,11 @@ impl Engine {
         Ok(())
     }
 
-    async fn sweep(&self, keep: &HashSet<String>) {
+    async fn sweep(&self) {
         let inner = &self.inner;
         for backend in &inner.backends {
             // An engine that is down now has nothing running; it is swept at the next start.
-            if let Err(failure) = backend.sweep(keep).await {
+            if let Err(failure) = self.sweep_backend(backend.as_ref()).await {
                 tracing::warn!(
                     backend = backend.name(),
                     "leftovers were not swept: {}",
@@ -74,6 +69,24 @@ impl Engine {
             }
             Err(error) => tracing::warn!(%error, "untagged images could not be listed"),
         }
+    }
+}
+
+impl Engine {
+    /// Removes what is left of builds that are over. Those that are not can go on with it, and those
+    /// that these records don't know are another kiln's, which shares the backend.
+    async fn sweep_backend(&self, backend: &dyn Backend) -> Result<(), Failure> {
+        let mut over = Vec::new();
+        for id in backend.leftovers().await? {
+            let row = self.inner.store.records().build(&id).await;
+            if row
+                .map_err(|error| of_store(&error))?
+                .is_some_and(|row| row.is_over())
+            {
+                over.push(id);
+            }
+        }
+        backend.remove(&over).await
     }
 }
 
