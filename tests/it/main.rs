@@ -21,3 +21,4 @@ mod registry_server;
 mod secrets;
 mod steps;
 mod user_managed;
+mod verify;

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::lookup::Hit;
 use crate::submission::{Options, Origin, Submission};
+use crate::verify::Seen;
 
 /// Images that one change is applied to between two looks at the store.
 const PAGE: u32 = 100;
@@ -93,7 +94,7 @@ impl Engine {
         for known in records.images_at(repository, &digest).await? {
             let key = (known.scope, known.spec_hash);
             let hit = Hit::of(&known.image);
-            if self.inner.is_gone(&key, &hit).await {
+            if self.inner.see(&key, &hit).await == Seen::Gone {
                 self.inner.forget(&key, &hit).await;
                 changed.lost += 1;
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use kiln_api::{BuildState, BuildStatus, Failure, FailureClass};
 use kiln_oci::{Digest, Reference};
 use kiln_registry::{Probe, RegistryClient, TagRule};
-use kiln_store::{Finish, NewImage, Remember};
+use kiln_store::{Finish, ImageRow, NewImage, Remember};
 
 use crate::backend::{BeforeManifest, Built, Reporter as _};
 use crate::engine::Inner;
@@ -106,13 +106,8 @@ impl Run {
         failpoint("before-tags");
         let hit = Hit::of(&row).verified_now();
         self.inner.hits.insert(self.key.clone(), hit);
-        let tagging = self.inner.tag(
-            &self.access.registry,
-            &row.repository,
-            row.digest,
-            row.generation,
-        );
-        match tagging.await {
+        let tagging = self.inner.tag(&self.access.registry, &row, true).await;
+        match tagging {
             Ok(()) => self.inner.tagged(&self.key, row.generation).await,
             Err(failure) => {
                 self.log
@@ -215,14 +210,15 @@ impl Inner {
     pub(crate) async fn tag(
         &self,
         registry: &RegistryClient,
-        repository: &str,
-        digest: Digest,
-        generation: u64,
+        image: &ImageRow,
+        is_current: bool,
     ) -> Result<(), Failure> {
-        let reference: Reference = format!("{repository}@{digest}")
+        let reference: Reference = format!("{}@{}", image.repository, image.digest)
             .parse()
             .expect("kiln wrote the reference");
-        for tag in [&generation.to_string(), "latest"] {
+        let generation = image.generation.to_string();
+        let latest = is_current.then_some("latest");
+        for tag in [generation.as_str()].into_iter().chain(latest) {
             let tag = tag.parse().expect("kiln's tags are numbers and `latest`");
             let set = registry.put_tag(&reference, &tag, TagRule::Move).await;
             set.map_err(|error| of_registry(&error))?;

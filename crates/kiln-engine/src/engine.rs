@@ -21,6 +21,9 @@ use crate::log::Logs;
 use crate::lookup::Hit;
 use crate::settings::EngineSettings;
 
+/// Hits that are checked at once.
+const CHECKS: usize = 16;
+
 /// One definition in one workspace.
 pub(crate) type Key = (Scope, SpecHash);
 
@@ -76,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) attempts: DashMap<String, Arc<Mutex<()>>>,
     /// Room for builds.
     pub(crate) slots: Arc<Semaphore>,
+    /// Room for checks of hits.
+    pub(crate) checks: Semaphore,
     pub(crate) tasks: TaskTracker,
     /// No more work is taken.
     pub(crate) drain: CancellationToken,
@@ -106,6 +111,7 @@ impl Engine {
                 gates: DashMap::new(),
                 attempts: DashMap::new(),
                 slots,
+                checks: Semaphore::new(CHECKS),
                 tasks: TaskTracker::new(),
                 drain: CancellationToken::new(),
                 stop: CancellationToken::new(),

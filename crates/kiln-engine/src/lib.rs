@@ -28,6 +28,7 @@ mod submit;
 #[cfg(test)]
 mod testing;
 mod trigger;
+mod verify;
 mod worker;
 
 pub use access::{ConnectRegistry, NoCredentials};
@@ -47,6 +48,7 @@ pub use resolve::Locked;
 pub use settings::{EngineSettings, Verify};
 pub use submission::{Options, Origin, Submission};
 pub use trigger::{Accepted, Intake, Message, Refusal, Refused, ReplyError, ReplyPublisher};
+pub use verify::Verified;
 
 /// Errors of the crates below as failures.
 pub mod failure {

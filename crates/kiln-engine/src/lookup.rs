@@ -16,6 +16,7 @@ use crate::error::EngineError;
 use crate::settings::Verify;
 use crate::submission::Submission;
 use crate::submit::status_of;
+use crate::verify::Seen;
 
 /// A current image, as memory keeps it.
 #[derive(Debug, Clone)]
@@ -106,7 +107,7 @@ impl Inner {
                     return Ok(Some(hit));
                 }
                 Verify::First => {
-                    if self.is_gone(key, &hit).await {
+                    if self.see(key, &hit).await == Seen::Gone {
                         self.forget(key, &hit).await;
                         return Ok(None);
                     }
@@ -120,83 +121,6 @@ impl Inner {
             return Ok(None);
         }
         self.find_in_registry(key, &repository, submission).await
-    }
-
-    /// Whether the registry says that the image is not there; anything but a 404 is no such answer.
-    pub(crate) async fn is_gone(&self, key: &Key, hit: &Hit) -> bool {
-        let Ok(reference) = format!("{}@{}", hit.repository, hit.digest).parse::<Reference>()
-        else {
-            return false;
-        };
-        let Ok(access) = self.access(&key.0).await else {
-            return false;
-        };
-        match access.registry.probe(&reference).await {
-            Probe::Present { .. } => false,
-            Probe::Absent => true,
-            Probe::Unknown(error) => {
-                tracing::warn!(%error, image = %reference, "a hit could not be verified");
-                false
-            }
-        }
-    }
-
-    pub(crate) async fn forget(&self, key: &Key, hit: &Hit) {
-        tracing::warn!(
-            image = %hit.repository, digest = %hit.digest,
-            "the registry has lost an image: the next request builds it anew from its lock"
-        );
-        self.hits
-            .remove_if(key, |_, known| known.digest == hit.digest);
-        if let Err(error) = self
-            .store
-            .records()
-            .mark_image_lost(&key.0, &key.1, hit.generation)
-            .await
-        {
-            tracing::error!(%error, "a lost image could not be recorded");
-        }
-    }
-
-    /// The tag of the generation points at it again, should somebody have moved or removed it.
-    async fn repair_tags(&self, key: &Key, hit: &Hit) {
-        let tag = format!("{}:{}", hit.repository, hit.generation).parse::<Reference>();
-        let (Ok(tag), Ok(access)) = (tag, self.access(&key.0).await) else {
-            return;
-        };
-        let moved = match access.registry.probe(&tag).await {
-            Probe::Present { digest, .. } => digest != hit.digest,
-            Probe::Absent => true,
-            Probe::Unknown(_) => false,
-        };
-        if !moved {
-            return;
-        }
-        tracing::warn!(image = %tag, digest = %hit.digest, "a tag was moved or lost: it is set again");
-        let set = self.tag(
-            &access.registry,
-            &hit.repository,
-            hit.digest,
-            hit.generation,
-        );
-        if let Err(failure) = set.await {
-            tracing::warn!(image = %tag, "a tag could not be set: {}", failure.message);
-        }
-    }
-
-    fn verify_in_background(self: &Arc<Self>, key: Key, hit: Hit) {
-        // From now on others see it as verified: one check at a time.
-        if let Some(mut known) = self.hits.get_mut(&key) {
-            known.verified = Some(Instant::now());
-        }
-        let inner = Arc::clone(self);
-        self.tasks.spawn(async move {
-            if inner.is_gone(&key, &hit).await {
-                inner.forget(&key, &hit).await;
-            } else {
-                inner.repair_tags(&key, &hit).await;
-            }
-        });
     }
 
     /// Finds an image that another data folder's kiln pushed: `latest` with all 64 digits in its label.

@@ -1,7 +1,7 @@
 //! After a start: what an earlier process left unfinished goes on, or is ended.
 
 use kiln_api::{BuildState, BuildStatus, Failure, FailureClass};
-use kiln_store::{BuildRow, UntaggedImage};
+use kiln_store::{BuildRow, KnownImage};
 
 use crate::backend::Backend;
 use crate::engine::{Engine, Inner, Key};
@@ -92,22 +92,17 @@ impl Engine {
 
 impl Inner {
     /// Sets the tags that a crash or a fault of the registry left unset.
-    async fn tag_again(&self, image: UntaggedImage) {
+    async fn tag_again(&self, image: KnownImage) {
         let Ok(access) = self.access(&image.scope).await else {
             return;
         };
         let row = &image.image;
-        let set = self.tag(
-            &access.registry,
-            &row.repository,
-            row.digest,
-            row.generation,
-        );
-        match set.await {
-            Ok(()) => {
-                let key: Key = (image.scope, image.spec_hash);
-                self.tagged(&key, row.generation).await;
-            }
+        let key: Key = (image.scope, image.spec_hash);
+        let current = self.store.records().current_image(&key.0, &key.1).await;
+        let is_current =
+            matches!(current, Ok(Some(current)) if current.generation == row.generation);
+        match self.tag(&access.registry, row, is_current).await {
+            Ok(()) => self.tagged(&key, row.generation).await,
             Err(failure) => {
                 tracing::warn!(image = %row.repository, "an image could not be tagged: {}", failure.message);
             }

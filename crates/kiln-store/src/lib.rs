@@ -34,7 +34,7 @@ pub use rows::{
     BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery,
     DeliveryRow, DeliveryState, EventRow, EventType, Finish, FoundImage, HookRow, IdleLock,
     ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError, Received,
-    Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms, UntaggedImage,
+    Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

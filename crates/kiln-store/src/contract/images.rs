@@ -240,17 +240,40 @@ pub(crate) async fn images_come_up_for_verification_the_longest_unverified_first
         bed.clock.pass(minutes(1));
     }
     let due = async |limit| {
-        let due = records.images_to_verify(minutes(5), limit).await.unwrap();
+        let due = records.images_to_verify(minutes(5), limit, None).await;
+        let due = due.unwrap();
         due.iter().map(|known| known.spec_hash).collect::<Vec<_>>()
     };
     assert_eq!(due(9).await, []);
     bed.clock.pass(minutes(3));
     assert_eq!(due(9).await, [hash("a"), hash("b")]);
     assert_eq!(due(1).await, [hash("a")]);
+    let first = records.images_to_verify(minutes(5), 1, None).await.unwrap();
+    let next = records.images_to_verify(minutes(5), 9, first.last()).await;
+    let next = next.unwrap();
+    assert_eq!(next.len(), 1, "pages don't overlap");
+    assert_eq!(next[0].spec_hash, hash("b"));
     let (a, b) = (hash("a"), hash("b"));
     records.mark_image_verified(&scope, &a, 1).await.unwrap();
     assert!(records.mark_image_lost(&scope, &b, 1).await.unwrap());
     assert_eq!(due(9).await, []);
     bed.clock.pass(minutes(1));
     assert_eq!(due(9).await, [hash("c")], "a lost one is known to be lost");
+    let told = records.events(&scope, 99, None).await.unwrap();
+    let told = told
+        .iter()
+        .filter(|event| event.kind == EventType::Outdated);
+    let told: Vec<_> = told.map(|event| event.payload.clone()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("the registry has lost it"), "{told:?}");
+    // Of a definition's generations the current one is looked at alone.
+    collection::build(records, &scope, "c", &lock(&["y"])).await;
+    bed.clock.pass(minutes(6));
+    let due = records.images_to_verify(minutes(5), 9, None).await.unwrap();
+    let generations: Vec<_> = due
+        .iter()
+        .filter(|known| known.spec_hash == hash("c"))
+        .map(|known| known.image.generation)
+        .collect();
+    assert_eq!(generations, [2]);
 }

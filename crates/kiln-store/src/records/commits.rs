@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use kiln_spec::SpecHash;
 
 use crate::error::StoreError;
-use crate::rows::{NewImage, UntaggedImage};
+use crate::rows::{KnownImage, NewImage};
 use crate::scope::Scope;
 
 /// What is pushed and tagged, as far as that is known.
@@ -25,5 +25,5 @@ pub trait Commits: Send + Sync {
 
     /// Images whose tags were not set yet, oldest first; not those that the registry has lost, nor
     /// those that were found there.
-    async fn untagged_images(&self, limit: u32) -> Result<Vec<UntaggedImage>, StoreError>;
+    async fn untagged_images(&self, limit: u32) -> Result<Vec<KnownImage>, StoreError>;
 }

@@ -37,8 +37,8 @@ pub trait Images: Send + Sync {
         found: &FoundImage,
     ) -> Result<ImageRow, StoreError>;
 
-    /// The registry has lost an image: it is current and known by its key no more. False when that was
-    /// known.
+    /// The registry has lost an image: it is current and known by its key no more, and its workspace's
+    /// hooks are told that it is outdated. False when that was known.
     async fn mark_image_lost(
         &self,
         scope: &Scope,
@@ -87,11 +87,12 @@ pub trait Images: Send + Sync {
         spec_hash: &SpecHash,
     ) -> Result<Option<String>, StoreError>;
 
-    /// Images of any generation that are not known to be lost and were verified at least this long
-    /// ago, the longest first.
+    /// Current images, not lost, that were verified at least this long ago, the longest first, over
+    /// all workspaces; `after` is the last of the page before.
     async fn images_to_verify(
         &self,
-        after: Duration,
+        ago: Duration,
         limit: u32,
+        after: Option<&KnownImage>,
     ) -> Result<Vec<KnownImage>, StoreError>;
 }

@@ -79,17 +79,6 @@ pub struct NewImage {
     pub size_bytes: u64,
 }
 
-/// An image whose tags were not set yet.
-#[derive(Debug, Clone)]
-pub struct UntaggedImage {
-    /// The workspace.
-    pub scope: Scope,
-    /// What it is an image of.
-    pub spec_hash: SpecHash,
-    /// The image.
-    pub image: ImageRow,
-}
-
 /// An image that another kiln pushed.
 #[derive(Debug, Clone)]
 pub struct FoundImage {

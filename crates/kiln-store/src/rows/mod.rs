@@ -14,7 +14,5 @@ pub use events::{
     Callback, Delivery, DeliveryRow, DeliveryState, EventRow, EventType, HookRow, NewEvent,
     NewHook, ParseEventTypeError, Replay, Target,
 };
-pub use images::{
-    BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage, UntaggedImage,
-};
+pub use images::{BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage};
 pub use requests::{Received, RequestKey};

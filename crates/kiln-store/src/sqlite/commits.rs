@@ -6,10 +6,10 @@ use sqlx::AssertSqlSafe;
 
 use super::SqliteRecords;
 use super::builds::ACTIVE;
-use super::convert::{self, IMAGE_COLUMNS, get};
+use super::images::{known, known_sql};
 use crate::error::StoreError;
 use crate::records::Commits;
-use crate::rows::{NewImage, UntaggedImage};
+use crate::rows::{KnownImage, NewImage};
 use crate::scope::Scope;
 
 #[async_trait]
@@ -49,29 +49,16 @@ impl Commits for SqliteRecords {
         Ok(())
     }
 
-    async fn untagged_images(&self, limit: u32) -> Result<Vec<UntaggedImage>, StoreError> {
+    async fn untagged_images(&self, limit: u32) -> Result<Vec<KnownImage>, StoreError> {
         let sql = format!(
-            "SELECT scope, spec_hash, {IMAGE_COLUMNS} FROM images
-             WHERE untagged AND NOT lost ORDER BY created_ms LIMIT ?"
+            "{} WHERE i.untagged AND NOT i.lost ORDER BY i.created_ms LIMIT ?",
+            known_sql()
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(limit)
             .fetch_all(&self.reader)
             .await
             .map_err(StoreError::database("list untagged images"))?;
-        let unreadable = || StoreError::Row { what: "image" };
-        rows.iter()
-            .map(|row| {
-                Ok(UntaggedImage {
-                    scope: get::<String>(row, "scope")?
-                        .parse()
-                        .map_err(|_| unreadable())?,
-                    spec_hash: get::<String>(row, "spec_hash")?
-                        .parse()
-                        .map_err(|_| unreadable())?,
-                    image: convert::image(row)?,
-                })
-            })
-            .collect()
+        rows.iter().map(known).collect()
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kiln_oci::Digest;
 use kiln_spec::SpecHash;
-use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::SqliteRecords;
 use super::builds::define;
@@ -31,7 +31,7 @@ pub(super) fn current_sql() -> String {
 }
 
 /// Selects images with their place and base.
-fn known_sql() -> String {
+pub(super) fn known_sql() -> String {
     let columns: Vec<_> = IMAGE_COLUMNS
         .split(", ")
         .map(|column| format!("i.{column}"))
@@ -43,14 +43,20 @@ fn known_sql() -> String {
     )
 }
 
+/// Leaves the current images of those that [`known_sql`] selects.
+const CURRENT: &str = "JOIN definitions d ON d.scope = i.scope AND d.spec_hash = i.spec_hash
+                       AND d.current_generation = i.generation";
+
 pub(super) fn verify_sql() -> String {
     format!(
-        "{} WHERE i.lost = 0 AND i.verified_ms <= ? ORDER BY i.verified_ms LIMIT ?",
+        "{} {CURRENT}
+         WHERE i.lost = 0 AND i.verified_ms <= ?1 AND (i.verified_ms, i.scope, i.spec_hash) > (?2, ?3, ?4)
+         ORDER BY i.verified_ms, i.scope, i.spec_hash LIMIT ?5",
         known_sql()
     )
 }
 
-fn known(row: &SqliteRow) -> Result<KnownImage, StoreError> {
+pub(super) fn known(row: &SqliteRow) -> Result<KnownImage, StoreError> {
     let unreadable = || StoreError::Row { what: "image" };
     let digest = |hex: String| Digest::from_hex(&hex).map_err(|_| unreadable());
     let reference: Option<String> = get(row, "reference")?;
@@ -72,6 +78,31 @@ fn known(row: &SqliteRow) -> Result<KnownImage, StoreError> {
         image: convert::image(row)?,
         base: base.transpose()?,
     })
+}
+
+/// Tells a workspace's hooks that asking for a definition would make another image now.
+async fn tell_outdated(
+    connection: &mut SqliteConnection,
+    (scope, spec_hash, image): (&Scope, &SpecHash, &ImageRow),
+    reason: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let payload = serde_json::json!({
+        "workspace": scope.as_str(),
+        "name": spec_hash.image_name(),
+        "spec_hash": spec_hash.to_hex(),
+        "image": format!("{}@{}", image.repository, image.digest),
+        "generation": image.generation,
+        "reason": reason,
+    });
+    let event = Outgoing {
+        scope,
+        kind: EventType::Outdated,
+        build_id: image.build_id.as_deref(),
+        payload: &payload.to_string(),
+        only: None,
+    };
+    outbox::write(connection, &event, now_ms).await.map(drop)
 }
 
 #[async_trait]
@@ -160,6 +191,14 @@ impl Images for SqliteRecords {
         spec_hash: &SpecHash,
         generation: u64,
     ) -> Result<bool, StoreError> {
+        const WHAT: &str = "mark an image as lost";
+        let mut transaction = self.write(WHAT).await?;
+        let current = sqlx::query(AssertSqlSafe(current_sql()))
+            .bind(scope.as_str())
+            .bind(spec_hash.to_hex())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(StoreError::database(WHAT))?;
         let done = sqlx::query(
             "UPDATE images SET lost = 1
              WHERE scope = ? AND spec_hash = ? AND generation = ? AND lost = 0",
@@ -167,9 +206,17 @@ impl Images for SqliteRecords {
         .bind(scope.as_str())
         .bind(spec_hash.to_hex())
         .bind(generation.cast_signed())
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await
-        .map_err(StoreError::database("mark an image as lost"))?;
+        .map_err(StoreError::database(WHAT))?;
+        let current = current.as_ref().map(convert::image).transpose()?;
+        if let Some(image) = current.filter(|image| image.generation == generation) {
+            let of = (scope, spec_hash, &image);
+            let reason = "the registry has lost it";
+            tell_outdated(&mut transaction, of, reason, self.now_ms()).await?;
+        }
+        let committed = transaction.commit().await;
+        committed.map_err(StoreError::database(WHAT))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -215,22 +262,8 @@ impl Images for SqliteRecords {
             .map_err(StoreError::database(WHAT))?;
         let Some(row) = row else { return Ok(false) };
         let image = convert::image(&row)?;
-        let payload = serde_json::json!({
-            "workspace": scope.as_str(),
-            "name": spec_hash.image_name(),
-            "spec_hash": spec_hash.to_hex(),
-            "image": format!("{}@{}", image.repository, image.digest),
-            "generation": generation,
-            "reason": reason,
-        });
-        let event = Outgoing {
-            scope,
-            kind: EventType::Outdated,
-            build_id: image.build_id.as_deref(),
-            payload: &payload.to_string(),
-            only: None,
-        };
-        outbox::write(&mut transaction, &event, self.now_ms()).await?;
+        let of = (scope, spec_hash, &image);
+        tell_outdated(&mut transaction, of, reason, self.now_ms()).await?;
         let committed = transaction.commit().await;
         committed.map_err(StoreError::database(WHAT))?;
         Ok(true)
@@ -247,8 +280,7 @@ impl Images for SqliteRecords {
             BaseName::Digest(digest) => ("(b.digest = ?1 OR b.index_digest = ?1)", digest.to_hex()),
         };
         let sql = format!(
-            "{} JOIN definitions d ON d.scope = i.scope AND d.spec_hash = i.spec_hash
-                  AND d.current_generation = i.generation
+            "{} {CURRENT}
              WHERE {condition} AND i.lost = 0 AND (i.scope, i.spec_hash) > (?2, ?3)
              ORDER BY i.scope, i.spec_hash LIMIT ?4",
             known_sql()
@@ -301,11 +333,19 @@ impl Images for SqliteRecords {
 
     async fn images_to_verify(
         &self,
-        after: Duration,
+        ago: Duration,
         limit: u32,
+        after: Option<&KnownImage>,
     ) -> Result<Vec<KnownImage>, StoreError> {
         let rows = sqlx::query(AssertSqlSafe(verify_sql()))
-            .bind(self.now_ms().saturating_sub(millis(after)))
+            .bind(self.now_ms().saturating_sub(millis(ago)))
+            .bind(after.map_or(i64::MIN, |after| after.image.verified_ms))
+            .bind(after.map_or("", |after| after.scope.as_str()))
+            .bind(
+                after
+                    .map(|after| after.spec_hash.to_hex())
+                    .unwrap_or_default(),
+            )
             .bind(limit)
             .fetch_all(&self.reader)
             .await

@@ -78,6 +78,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         hooks.callback_secrets.clone(),
         replies,
     ));
+    let every = settings.limits.verify_every;
+    if !every.is_zero() {
+        let verifying = engine.clone();
+        engine.run_beside(async move { verifying.keep_verified(every).await });
+    }
     let state = AppState {
         engine: engine.clone(),
         tokens,

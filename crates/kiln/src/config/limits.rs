@@ -19,6 +19,7 @@ pub(crate) struct FileLimits {
     retry_budget: Option<u64>,
     registry_budget: Option<u64>,
     verify_after: Option<u64>,
+    verify_every: Option<u64>,
 }
 
 /// Limits.
@@ -46,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) registry_budget: Duration,
     /// After how long a hit is verified anew in the background.
     pub(crate) verify_after: Duration,
+    /// Within which time every current image is verified; zero is never.
+    pub(crate) verify_every: Duration,
 }
 
 /// A limit's variable, what it means, and where it lands.
@@ -56,7 +59,7 @@ type Variable = (
 );
 
 /// The variables of all limits.
-pub(crate) const VARIABLES: [Variable; 11] = [
+pub(crate) const VARIABLES: [Variable; 12] = [
     ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds", |l| {
         &mut l.max_builds
     }),
@@ -102,6 +105,11 @@ pub(crate) const VARIABLES: [Variable; 11] = [
         "limits.verify_after, seconds",
         |l| &mut l.verify_after,
     ),
+    (
+        "KILN_LIMITS_VERIFY_EVERY",
+        "limits.verify_every, seconds",
+        |l| &mut l.verify_every,
+    ),
 ];
 
 impl FileLimits {
@@ -140,6 +148,7 @@ impl FileLimits {
             retry_budget: seconds(self.retry_budget, 900),
             registry_budget: seconds(self.registry_budget, 120),
             verify_after: seconds(self.verify_after, 300),
+            verify_every: seconds(self.verify_every, 86_400),
         }
     }
 }
