@@ -8,7 +8,7 @@ use kiln_tests::{Kiln, Server};
 use serde_json::{Value, json};
 
 #[path = "../../crates/kiln-queue/tests/it/broker.rs"]
-mod broker;
+pub(crate) mod broker;
 
 use broker::TestBroker;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kiln_api::{BuildState, BuildStatus};
-use kiln_store::{BuildRow, NewBuild, Received, Started, Terms};
+use kiln_store::{
+    Answer, BuildRow, EventType, NewBuild, NewEvent, Received, Scope, Started, Terms,
+};
 
 use crate::active::{Ticket, Waiting};
 use crate::backend::Backend;
@@ -243,11 +245,24 @@ impl Inner {
         Some(Ticket::attached(&active, &submission.origin.actor, own))
     }
 
-    /// Keeps which build answered a request that may come again.
+    /// Keeps which build answered a request that may come again, and lets its receivers hear the end:
+    /// who asks by a message hears of a hit as of a build.
     async fn kept(&self, submission: &Submission, ticket: Ticket) -> Result<Ticket, EngineError> {
-        if let (Some(request), Some(id)) = (&submission.options.request, &ticket.status().build_id)
-        {
-            self.store.records().keep_answer(request, id).await?;
+        let options = &submission.options;
+        if options.dry_run || (options.request.is_none() && options.callbacks.is_empty()) {
+            return Ok(ticket);
+        }
+        let answer = Answer {
+            request: options.request.clone(),
+            build_id: ticket.status().build_id.clone(),
+            callbacks: options.callbacks.clone(),
+            known: known(&submission.scope, ticket.status()),
+        };
+        let records = self.store.records();
+        match records.answer(&submission.scope, &answer).await? {
+            Received::Conflict => return Err(EngineError::Conflict),
+            Received::New if !answer.callbacks.is_empty() => self.outbox.notify_one(),
+            Received::New | Received::Same(_) => {}
         }
         Ok(ticket)
     }
@@ -262,6 +277,35 @@ impl Inner {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         Err(EngineError::Failed(of_io("new builds", &full)))
     }
+}
+
+/// The event that tells a known end.
+fn known(scope: &Scope, status: &BuildStatus) -> Option<NewEvent> {
+    let kind = match status.state {
+        BuildState::Ready => EventType::Ready,
+        BuildState::Failed => EventType::Failed,
+        BuildState::Cancelled => EventType::Cancelled,
+        BuildState::Queued | BuildState::Resolving | BuildState::Building | BuildState::Pushing => {
+            return None;
+        }
+    };
+    let payload = serde_json::json!({
+        "build_id": status.build_id,
+        "workspace": scope.as_str(),
+        "name": status.name,
+        "spec_hash": status.spec_hash,
+        "state": status.state,
+        "backend": status.backend,
+        "attempt": null,
+        "image": status.image,
+        "generation": status.generation,
+        "error": status.error,
+    });
+    Some(NewEvent {
+        kind,
+        build_id: status.build_id.clone(),
+        payload: payload.to_string(),
+    })
 }
 
 /// A status with nothing but the identity.

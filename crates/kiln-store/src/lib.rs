@@ -31,10 +31,10 @@ pub use records::{
     Records, Requests, TakeAway,
 };
 pub use rows::{
-    BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow, Delivery,
-    DeliveryRow, DeliveryState, EventRow, EventType, Finish, FoundImage, HookRow, IdleLock,
-    ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError, Received,
-    Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms,
+    Answer, BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow,
+    Delivery, DeliveryRow, DeliveryState, EventRow, EventType, Finish, FoundImage, HookRow,
+    IdleLock, ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError,
+    Received, Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms,
 };
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;

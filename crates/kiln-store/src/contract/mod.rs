@@ -98,6 +98,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         failures::failures_of_a_class_are_forgotten_together,
         requests::the_same_request_gets_the_same_build_and_another_body_is_refused,
         requests::an_answer_without_a_build_is_kept_once,
+        requests::who_joins_or_hits_hears_the_end_and_the_hooks_hear_it_once,
         requests::keys_are_kept_for_their_time_and_then_pruned,
         hooks::each_change_of_a_build_is_told_once_to_all_who_want_it,
         hooks::failed_cancelled_and_quarantined_builds_are_told,

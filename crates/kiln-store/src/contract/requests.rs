@@ -5,7 +5,10 @@ use std::time::Duration;
 use kiln_oci::Digest;
 
 use super::{Bed, hash, new_build};
-use crate::{NewBuild, Received, RequestKey, Scope, Started, Terms};
+use crate::{
+    Answer, Callback, EventType, NewBuild, NewEvent, Received, RequestKey, Scope, Started, Target,
+    Terms,
+};
 
 fn with(text: &str, key: &RequestKey) -> NewBuild {
     NewBuild {
@@ -14,6 +17,15 @@ fn with(text: &str, key: &RequestKey) -> NewBuild {
             ..Terms::default()
         },
         ..new_build(text)
+    }
+}
+
+fn kept(key: &RequestKey, id: &str) -> Answer {
+    Answer {
+        request: Some(key.clone()),
+        build_id: Some(id.to_owned()),
+        callbacks: Vec::new(),
+        known: None,
     }
 }
 
@@ -65,7 +77,11 @@ pub(crate) async fn the_same_request_gets_the_same_build_and_another_body_is_ref
 pub(crate) async fn an_answer_without_a_build_is_kept_once(bed: &Bed) {
     let records = bed.records();
     let key = |body: &str| RequestKey::message("registry", "m1", Digest::of(body.as_bytes()));
-    let keep = async |body: &str, answer: &str| records.keep_answer(&key(body), answer).await;
+    let scope = Scope::default_scope();
+    let keep = async |body: &str, answer: &str| {
+        let answer = kept(&key(body), answer);
+        records.answer(&scope, &answer).await
+    };
     assert_eq!(keep("a", "first").await.unwrap(), Received::New);
     let first = Received::Same("first".to_owned());
     assert_eq!(keep("a", "second").await.unwrap(), first);
@@ -75,10 +91,12 @@ pub(crate) async fn an_answer_without_a_build_is_kept_once(bed: &Bed) {
 
 pub(crate) async fn keys_are_kept_for_their_time_and_then_pruned(bed: &Bed) {
     let records = bed.records();
-    let header = RequestKey::idempotency(&Scope::default_scope(), "k", Digest::of(b"x"));
+    let scope = Scope::default_scope();
+    let header = RequestKey::idempotency(&scope, "k", Digest::of(b"x"));
     let message = RequestKey::message("source", "m", Digest::of(b"x"));
     for key in [&header, &message] {
-        records.keep_answer(key, "answer").await.unwrap();
+        let answer = kept(key, "answer");
+        records.answer(&scope, &answer).await.unwrap();
     }
     let minute = Duration::from_mins(1);
     bed.clock.pass(Duration::from_mins(24 * 60 - 1));
@@ -91,7 +109,73 @@ pub(crate) async fn keys_are_kept_for_their_time_and_then_pruned(bed: &Bed) {
     assert_ne!(records.receive(&message).await.unwrap(), Received::New);
     bed.clock.pass(minute);
     let other = RequestKey::message("source", "m", Digest::of(b"y"));
-    let kept = records.keep_answer(&other, "new").await.unwrap();
+    let kept = records.answer(&scope, &kept(&other, "new")).await.unwrap();
     assert_eq!(kept, Received::New, "its time is over");
     assert_eq!(records.prune().await.unwrap(), 0);
+}
+
+pub(crate) async fn who_joins_or_hits_hears_the_end_and_the_hooks_hear_it_once(bed: &Bed) {
+    let records = bed.records();
+    let scope: Scope = "hears".parse().unwrap();
+    let subject = |name: &str| Callback::Subject(name.to_owned());
+    let new = NewBuild {
+        terms: Terms {
+            callbacks: vec![subject("first")],
+            ..Terms::default()
+        },
+        ..new_build("heard")
+    };
+    let begun = records.begin_build(&scope, &hash("heard"), &new).await;
+    let Started::New(row) = begun.unwrap() else {
+        panic!("it begins a build");
+    };
+    let asks = async |name: &str, known: Option<NewEvent>| {
+        let answer = Answer {
+            request: Some(RequestKey::message("s", name, Digest::of(b"x"))),
+            build_id: Some(row.id.clone()),
+            callbacks: vec![subject(name)],
+            known,
+        };
+        assert_eq!(
+            records.answer(&scope, &answer).await.unwrap(),
+            Received::New
+        );
+        // Once more is the same message.
+        let again = records.answer(&scope, &answer).await.unwrap();
+        assert_eq!(again, Received::Same(row.id.clone()));
+    };
+    asks("joins", None).await;
+    let ended = records.finish_failed(&row.id, row.fence, "FAILED", "{\"class\":\"x\"}", None);
+    assert!(ended.await.unwrap());
+    asks("late", None).await;
+    let known = NewEvent {
+        kind: EventType::Ready,
+        build_id: Some(row.id.clone()),
+        payload: "{}".into(),
+    };
+    asks("hit", Some(known)).await;
+    let events = records.events(&scope, 99, None).await.unwrap();
+    let mut heard = Vec::new();
+    for event in &events {
+        for delivery in records.deliveries(&event.id).await.unwrap() {
+            let Target::Callback(Callback::Subject(name)) = &delivery.target else {
+                panic!("nobody else listens: {delivery:?}");
+            };
+            heard.push((event.kind, name.clone()));
+        }
+    }
+    let ends: Vec<_> = heard
+        .iter()
+        .filter(|(kind, _)| !matches!(kind, EventType::Queued | EventType::Started))
+        .map(|(kind, name)| (*kind, name.as_str()))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            (EventType::Failed, "first"),
+            (EventType::Failed, "joins"),
+            (EventType::Failed, "late"),
+            (EventType::Ready, "hit"),
+        ]
+    );
 }

@@ -95,7 +95,7 @@ pub enum Started {
     /// Another one of the same definition is active.
     Joined(BuildRow),
     /// The request was answered before, with this: a build's id, or what
-    /// [`Requests::keep_answer`](crate::Requests::keep_answer) kept.
+    /// [`Requests::answer`](crate::Requests::answer) kept.
     Repeated(String),
     /// Another request came under the same key; nothing was written.
     Conflict,

@@ -15,4 +15,5 @@ pub use events::{
     NewHook, ParseEventTypeError, Replay, Target,
 };
 pub use images::{BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage};
-pub use requests::{Received, RequestKey};
+pub(crate) use requests::end_of;
+pub use requests::{Answer, Received, RequestKey};

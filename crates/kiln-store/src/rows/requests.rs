@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln_oci::Digest;
 
+use super::{Callback, EventType, NewEvent};
 use crate::Scope;
 use crate::clock::millis;
 
@@ -19,6 +20,29 @@ pub struct RequestKey {
     key: String,
     body: Digest,
     keep: Duration,
+}
+
+/// The answer to a request that began no build.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The name under which the request may come again.
+    pub request: Option<RequestKey>,
+    /// The build that runs, or that made what is known.
+    pub build_id: Option<String>,
+    /// Where the request wants to hear of the end.
+    pub callbacks: Vec<Callback>,
+    /// The end, when it is known; otherwise it is the build's.
+    pub known: Option<NewEvent>,
+}
+
+/// What tells a build's end.
+pub(crate) fn end_of(state: &str) -> Option<EventType> {
+    match state {
+        "READY" => Some(EventType::Ready),
+        "FAILED" => Some(EventType::Failed),
+        "CANCELLED" => Some(EventType::Cancelled),
+        _ => None,
+    }
 }
 
 impl RequestKey {

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::SqliteRecords;
 use super::convert::get;
-use super::outbox::{self, Outgoing, columns};
+use super::outbox::{self, NO_HOOK, Outgoing, columns, deliver_to};
 use crate::clock::millis;
 use crate::error::StoreError;
 use crate::records::Events;
@@ -79,7 +79,7 @@ impl Events for SqliteRecords {
             kind: new.kind,
             build_id: None,
             payload: &new.payload,
-            only: only.or((new.kind == EventType::Test).then_some("")),
+            only: only.or((new.kind == EventType::Test).then_some(NO_HOOK)),
         };
         let id = outbox::write(&mut transaction, &outgoing, created_ms).await?;
         sqlx::query("UPDATE events SET build_id = ? WHERE id = ?")
@@ -88,20 +88,7 @@ impl Events for SqliteRecords {
             .execute(&mut *transaction)
             .await
             .map_err(StoreError::database(WHAT))?;
-        for callback in callbacks {
-            let (kind, target) = columns(callback);
-            sqlx::query(
-                "INSERT INTO deliveries (event_id, kind, target, attempt, next_ms, state)
-                 VALUES (?, ?, ?, 0, ?, 'pending') ON CONFLICT DO NOTHING",
-            )
-            .bind(&id)
-            .bind(kind)
-            .bind(target)
-            .bind(created_ms)
-            .execute(&mut *transaction)
-            .await
-            .map_err(StoreError::database(WHAT))?;
-        }
+        deliver_to(&mut transaction, &id, callbacks, created_ms).await?;
         let committed = transaction.commit().await;
         committed.map_err(StoreError::database(WHAT))?;
         Ok(EventRow {

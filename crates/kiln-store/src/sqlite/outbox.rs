@@ -18,6 +18,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) only: Option<&'a str>,
 }
 
+/// The hook that does not exist.
+pub(super) const NO_HOOK: &str = "";
+
 /// A callback's columns.
 pub(super) fn columns(callback: &Callback) -> (&'static str, &str) {
     match callback {
@@ -89,6 +92,30 @@ pub(super) async fn write(
     Ok(id)
 }
 
+/// Makes an event due at these receivers, beside those it goes to anyway.
+pub(super) async fn deliver_to(
+    connection: &mut SqliteConnection,
+    event_id: &str,
+    callbacks: &[Callback],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    for callback in callbacks {
+        let (kind, target) = columns(callback);
+        sqlx::query(
+            "INSERT INTO deliveries (event_id, kind, target, attempt, next_ms, state)
+             VALUES (?, ?, ?, 0, ?, 'pending') ON CONFLICT DO NOTHING",
+        )
+        .bind(event_id)
+        .bind(kind)
+        .bind(target)
+        .bind(now_ms)
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(WHAT))?;
+    }
+    Ok(())
+}
+
 /// Writes what happened to a build, as its row is now.
 pub(super) async fn of_build(
     connection: &mut SqliteConnection,
@@ -96,6 +123,19 @@ pub(super) async fn of_build(
     build: &BuildRow,
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let payload = payload(build);
+    let event = Outgoing {
+        scope: &build.scope,
+        kind,
+        build_id: Some(&build.id),
+        payload: &payload,
+        only: None,
+    };
+    write(connection, &event, now_ms).await.map(drop)
+}
+
+/// A build's row as events tell it.
+pub(super) fn payload(build: &BuildRow) -> String {
     let image = build
         .digest
         .map(|digest| format!("{}@{digest}", build.repository));
@@ -113,13 +153,5 @@ pub(super) async fn of_build(
         "generation": build.generation,
         "error": error,
     });
-    let event = Outgoing {
-        scope: &build.scope,
-        kind,
-        build_id: Some(&build.id),
-        payload: &payload.to_string(),
-        only: None,
-    };
-    write(connection, &event, now_ms).await?;
-    Ok(())
+    payload.to_string()
 }

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::SqliteRecords;
-use super::convert::get;
+use super::convert::{self, BUILD_COLUMNS, get};
+use super::outbox::{self, Outgoing};
 use crate::clock::millis;
 use crate::error::StoreError;
 use crate::records::Requests;
-use crate::rows::{Received, RequestKey};
+use crate::rows::{Answer, NewEvent, Received, RequestKey, end_of};
+use crate::scope::Scope;
 
 /// Whether a request came before, and its time is not over.
 pub(super) async fn look(
@@ -60,6 +62,48 @@ pub(super) async fn keep(
     Ok(())
 }
 
+/// Lets an answer's receivers hear the end: now, or with the others of the build that runs.
+async fn tell(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    answer: &Answer,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let of_row;
+    let event = if let Some(event) = &answer.known {
+        event
+    } else {
+        let Some(id) = &answer.build_id else {
+            return Ok(());
+        };
+        let sql = format!("SELECT {BUILD_COLUMNS} FROM builds WHERE id = ?");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(id)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::database("read a build"))?;
+        let build = convert::build(&row)?;
+        let Some(kind) = end_of(&build.state) else {
+            return outbox::attach(connection, id, &answer.callbacks).await;
+        };
+        of_row = NewEvent {
+            kind,
+            build_id: Some(build.id.clone()),
+            payload: outbox::payload(&build),
+        };
+        &of_row
+    };
+    let outgoing = Outgoing {
+        scope,
+        kind: event.kind,
+        build_id: event.build_id.as_deref(),
+        payload: &event.payload,
+        only: Some(outbox::NO_HOOK),
+    };
+    let id = outbox::write(connection, &outgoing, now_ms).await?;
+    outbox::deliver_to(connection, &id, &answer.callbacks, now_ms).await
+}
+
 /// How long events are kept for replays; what is still on its way stays longer.
 const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
 
@@ -71,17 +115,25 @@ impl Requests for SqliteRecords {
         look(&mut connection, key, self.now_ms()).await
     }
 
-    async fn keep_answer(&self, key: &RequestKey, answer: &str) -> Result<Received, StoreError> {
-        const WHAT: &str = "keep a request";
+    async fn answer(&self, scope: &Scope, answer: &Answer) -> Result<Received, StoreError> {
+        const WHAT: &str = "keep an answer";
         let mut transaction = self.write(WHAT).await?;
         let now_ms = self.now_ms();
-        let received = look(&mut transaction, key, now_ms).await?;
-        if received == Received::New {
-            keep(&mut transaction, key, answer, now_ms).await?;
-            let committed = transaction.commit().await;
-            committed.map_err(StoreError::database(WHAT))?;
+        if let Some(key) = &answer.request {
+            let received = look(&mut transaction, key, now_ms).await?;
+            if received != Received::New {
+                return Ok(received);
+            }
+            if let Some(id) = &answer.build_id {
+                keep(&mut transaction, key, id, now_ms).await?;
+            }
         }
-        Ok(received)
+        if !answer.callbacks.is_empty() {
+            tell(&mut transaction, scope, answer, now_ms).await?;
+        }
+        let committed = transaction.commit().await;
+        committed.map_err(StoreError::database(WHAT))?;
+        Ok(Received::New)
     }
 
     async fn prune(&self) -> Result<u64, StoreError> {
