@@ -73,7 +73,7 @@ fn render(value: &Value, text: &mut String) {
 }
 
 /// RFC 8785, section 3.2.2.2.
-fn render_string(string: &str, text: &mut String) {
+pub(crate) fn render_string(string: &str, text: &mut String) {
     text.push('"');
     let mut rest = string;
     while let Some(at) = rest

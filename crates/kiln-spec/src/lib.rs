@@ -16,6 +16,7 @@ mod input;
 mod lookalike;
 mod marker;
 mod match_spec;
+mod registered;
 mod requirement;
 mod requirements;
 mod secret;
@@ -33,6 +34,10 @@ pub use error::{SpecError, SpecErrors, Warning};
 pub use field_table::{Condition, Enters, FIELDS, Field, field_table};
 pub use input::{
     DOCUMENT_LIMIT_BYTES, Input, Kind, Overrides, ParseKindError, Parsed, parse, text_of,
+};
+pub use registered::{
+    DocumentDigest, EnvironmentName, EnvironmentReference, EnvironmentVersion, LATEST, Label,
+    NameError, ParseDocumentDigestError, StoredDocument, Which, next_version,
 };
 pub use requirements::option_table;
 pub use secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};

@@ -27,9 +27,10 @@ pub use collect::{Collected, CollectibleBlob, CollectionPlan};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use records::{
-    Builds, Collection, Commits, Credentials, Events, Failures, Hooks, Images, Locks, Queue,
-    Records, Requests, TakeAway,
+    Builds, Collection, Commits, Credentials, Environments, Events, Failures, Hooks, Images, Locks,
+    Queue, Records, Requests, TakeAway,
 };
+pub use rows::{Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered};
 pub use rows::{
     Answer, BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow,
     Delivery, DeliveryRow, DeliveryState, EventRow, EventType, Finish, FoundImage, HookRow,

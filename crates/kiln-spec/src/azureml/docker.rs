@@ -167,14 +167,15 @@ fn registry(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Registry
             );
             Some((username.to_owned(), Secret::new(password)))
         }
-        (None, None) => None,
-        _ => {
+        // The SDK sends a registered environment back without its password.
+        (_, None) => None,
+        (None, Some(_)) => {
             registry.error(
                 reading,
                 entry.line,
                 "",
-                "user name and password must come together",
-                "give both or neither",
+                "the registry has a password and no user name",
+                "give both, or the user name alone where kiln keeps its password",
             );
             None
         }

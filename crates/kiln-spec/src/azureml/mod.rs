@@ -259,7 +259,10 @@ fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading
             credentials: &mut reading.credentials,
         },
     );
+    let pip_alone = found.conda.is_none() && found.pip.is_some();
     match found.pythons {
+        // Packages of pip alone run on the base's python, as a requirements file's do.
+        0 if pip_alone => {}
         0 => section.error(
             reading,
             root.line,

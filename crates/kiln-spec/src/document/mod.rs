@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 mod json;
+mod render;
 mod yaml;
 
 pub(crate) use json::read as read_json;

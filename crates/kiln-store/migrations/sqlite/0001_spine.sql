@@ -239,3 +239,62 @@ CREATE TABLE deliveries (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_due ON deliveries (next_ms) WHERE state = 'pending';
 CREATE INDEX deliveries_by_hook ON deliveries (target) WHERE kind = 'hook';
+
+-- Named environments. Versions and their documents never change.
+CREATE TABLE environments (
+    scope       TEXT NOT NULL REFERENCES workspaces (scope),
+    name        TEXT NOT NULL,
+    archived_ms INTEGER,
+    created_ms  INTEGER NOT NULL,
+    PRIMARY KEY (scope, name)
+) STRICT;
+
+-- The number orders versions of a name; the highest that is not archived is `latest`. The document is
+-- without credentials; files and overrides are JSON. The generation is the definition's that was
+-- current when the version was made, or else its first after that.
+CREATE TABLE environment_versions (
+    scope       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    version     TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    kind        TEXT NOT NULL,
+    document    TEXT NOT NULL,
+    files       TEXT NOT NULL,
+    overrides   TEXT NOT NULL,
+    digest      TEXT NOT NULL,
+    spec_hash   TEXT NOT NULL,
+    generation  INTEGER,
+    archived_ms INTEGER,
+    actor       TEXT NOT NULL,
+    via         TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    PRIMARY KEY (scope, name, version),
+    UNIQUE (scope, name, number),
+    FOREIGN KEY (scope, name) REFERENCES environments (scope, name),
+    FOREIGN KEY (scope, spec_hash) REFERENCES definitions (scope, spec_hash)
+) STRICT;
+CREATE INDEX environment_versions_by_hash ON environment_versions (scope, spec_hash);
+
+CREATE TABLE environment_labels (
+    scope   TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    label   TEXT NOT NULL,
+    version TEXT NOT NULL,
+    PRIMARY KEY (scope, name, label),
+    FOREIGN KEY (scope, name, version) REFERENCES environment_versions (scope, name, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX environment_labels_by_version ON environment_labels (scope, name, version);
+
+-- What was done to a name; no version is the whole name.
+CREATE TABLE environment_history (
+    id      INTEGER PRIMARY KEY,
+    scope   TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    version TEXT,
+    action  TEXT NOT NULL,
+    detail  TEXT,
+    actor   TEXT NOT NULL,
+    via     TEXT NOT NULL,
+    at_ms   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX environment_history_by_name ON environment_history (scope, name, id);

@@ -4,6 +4,7 @@ pub(crate) mod builds;
 pub(crate) mod collection;
 pub(crate) mod commits;
 pub(crate) mod credentials;
+pub(crate) mod environments;
 pub(crate) mod failures;
 pub(crate) mod hooks;
 pub(crate) mod images;
@@ -120,6 +121,14 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         collection::a_file_that_can_not_be_taken_away_keeps_its_row,
         collection::a_lock_that_is_put_again_says_that_its_archives_are_used,
         collection::a_lock_that_nothing_names_goes_after_its_grace,
+        environments::an_equal_document_makes_no_version_and_another_makes_the_next,
+        environments::an_explicit_version_is_made_once_and_never_with_another_document,
+        environments::the_same_document_at_once_is_one_version,
+        environments::names_belong_to_their_workspace,
+        environments::names_are_listed_in_pages_with_their_newest_versions,
+        environments::a_label_is_on_one_version_at_a_time,
+        environments::what_is_archived_is_not_latest_and_not_listed_until_it_is_restored,
+        environments::a_version_keeps_the_generation_it_was_first_built_as,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,
     );

@@ -4,6 +4,7 @@ mod builds;
 mod collection;
 mod commits;
 mod credentials;
+mod environments;
 mod failures;
 mod hooks;
 mod images;
@@ -19,6 +20,7 @@ pub use builds::Builds;
 pub use collection::{Collection, TakeAway};
 pub use commits::Commits;
 pub use credentials::Credentials;
+pub use environments::Environments;
 pub use failures::Failures;
 pub use hooks::{Events, Hooks};
 pub use images::Images;
@@ -40,6 +42,7 @@ pub trait Records:
     + Images
     + Collection
     + Credentials
+    + Environments
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -3,6 +3,7 @@
 mod builds;
 mod collection;
 mod credentials;
+mod environments;
 mod events;
 mod images;
 mod requests;
@@ -10,6 +11,9 @@ mod requests;
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
 pub use collection::{BlobRow, IdleLock};
 pub use credentials::CredentialRow;
+pub use environments::{
+    Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered,
+};
 pub use events::{
     Callback, Delivery, DeliveryRow, DeliveryState, EventRow, EventType, HookRow, NewEvent,
     NewHook, ParseEventTypeError, Replay, Target,

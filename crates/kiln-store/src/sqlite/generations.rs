@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::builds::ACTIVE;
 use super::convert::{self, BUILD_COLUMNS, IMAGE_COLUMNS};
 use super::finish::{Ending, end};
-use super::{failures, locks};
+use super::{environment_rows, failures, locks};
 use crate::error::StoreError;
 use crate::rows::{BaseOrigin, BuildRow, ImageRow, NewImage};
 use crate::scope::Scope;
@@ -169,10 +169,10 @@ pub(super) async fn set_current(
         .bind(generation.cast_signed())
         .bind(scope.as_str())
         .bind(spec_hash.to_hex())
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(StoreError::database("make an image current"))?;
-    Ok(())
+    environment_rows::settle(connection, scope, spec_hash).await
 }
 
 /// Notes what an image was built on.

@@ -6,6 +6,8 @@ mod collection;
 mod commits;
 mod convert;
 mod credentials;
+mod environment_rows;
+mod environments;
 mod events;
 mod failures;
 mod finish;
