@@ -19,6 +19,7 @@ use crate::backend::Backend;
 use crate::error::EngineError;
 use crate::log::Logs;
 use crate::lookup::Hit;
+use crate::recent::Recent;
 use crate::settings::EngineSettings;
 
 /// Hits that are checked at once.
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) outbox: Notify,
     /// Builds that are not over and were asked for in this process, by definition.
     pub(crate) active: DashMap<Key, Arc<ActiveBuild>>,
+    /// Requests that were hits.
+    pub(crate) recent: Recent,
     /// Images known to be current, by definition.
     pub(crate) hits: DashMap<Key, Hit>,
     /// One at a time looks for a definition's image; the others find what it found.
@@ -107,6 +110,7 @@ impl Engine {
                 work: Notify::new(),
                 outbox: Notify::new(),
                 active: DashMap::new(),
+                recent: Recent::new(),
                 hits: DashMap::new(),
                 gates: DashMap::new(),
                 attempts: DashMap::new(),

@@ -15,7 +15,6 @@ use crate::engine::{Inner, Key};
 use crate::error::EngineError;
 use crate::settings::Verify;
 use crate::submission::Submission;
-use crate::submit::status_of;
 use crate::verify::Seen;
 
 /// A current image, as memory keeps it.
@@ -51,15 +50,15 @@ impl Hit {
         }
     }
 
-    /// The answer to a submission.
-    pub(crate) fn status(&self, submission: &Submission) -> BuildStatus {
+    /// The answer with this image in it.
+    pub(crate) fn status(&self, answer: BuildStatus) -> BuildStatus {
         BuildStatus {
             image: Some(format!("{}@{}", self.repository, self.digest)),
             build_id: self.build_id.clone(),
             generation: Some(self.generation),
             cached: true,
             backend: Some(self.backend.clone()),
-            ..status_of(submission, BuildState::Ready)
+            ..answer
         }
     }
 }
@@ -213,7 +212,7 @@ impl Inner {
         let Ok(failure) = serde_json::from_str::<Failure>(&row.failure_json) else {
             return Ok(None);
         };
-        let mut status = status_of(submission, BuildState::Failed);
+        let mut status = submission.status(BuildState::Failed);
         failed(&mut status, failure);
         status.build_id = row.build_id;
         status.cached = true;

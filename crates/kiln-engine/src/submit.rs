@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kiln_api::{BuildState, BuildStatus};
+use kiln_spec::SpecHash;
 use kiln_store::{
     Answer, BuildRow, EventType, NewBuild, NewEvent, Received, Scope, Started, Terms,
 };
@@ -31,7 +32,10 @@ impl Engine {
             && let Some(hit) = engine.known(&key, &destination)
         {
             return engine
-                .kept(&submission, Ticket::known(hit.status(&submission)))
+                .kept(
+                    &submission,
+                    Ticket::known(hit.status(submission.status(BuildState::Ready))),
+                )
                 .await;
         }
         if let Some(ticket) = engine.join(&key, &submission) {
@@ -58,7 +62,7 @@ impl Engine {
         }
         if !submission.options.refresh {
             if let Some(hit) = engine.find(key, destination, submission).await? {
-                let ticket = Ticket::known(hit.status(submission));
+                let ticket = Ticket::known(hit.status(submission.status(BuildState::Ready)));
                 return engine.kept(submission, ticket).await;
             }
             if let Some(ticket) = engine.remembered(key, submission).await? {
@@ -69,7 +73,7 @@ impl Engine {
         if submission.options.dry_run {
             return Ok(Ticket::known(BuildStatus {
                 backend: Some(backend.name().to_owned()),
-                ..status_of(submission, BuildState::Queued)
+                ..submission.status(BuildState::Queued)
             }));
         }
         self.start(key, destination, backend.as_ref(), submission)
@@ -117,7 +121,7 @@ impl Engine {
             build_id: Some(row.id.clone()),
             backend: Some(row.backend.clone()),
             joined,
-            ..status_of(submission, BuildState::Queued)
+            ..submission.status(BuildState::Queued)
         };
         let active = inner.activate(key, &row.id, status.clone());
         inner.work.notify_one();
@@ -240,7 +244,7 @@ impl Inner {
         }
         let own = BuildStatus {
             joined: true,
-            ..status_of(submission, BuildState::Queued)
+            ..submission.status(BuildState::Queued)
         };
         Some(Ticket::attached(&active, &submission.origin.actor, own))
     }
@@ -308,12 +312,23 @@ fn known(scope: &Scope, status: &BuildStatus) -> Option<NewEvent> {
     })
 }
 
-/// A status with nothing but the identity.
-pub(crate) fn status_of(submission: &Submission, state: BuildState) -> BuildStatus {
+impl Submission {
+    /// A status with nothing but the identity and the document's warnings.
+    pub(crate) fn status(&self, state: BuildState) -> BuildStatus {
+        status_of(&self.spec_hash, &self.warnings(), state)
+    }
+}
+
+/// A status with nothing but the identity and warnings.
+pub(crate) fn status_of(
+    spec_hash: &SpecHash,
+    warnings: &[String],
+    state: BuildState,
+) -> BuildStatus {
     BuildStatus {
-        name: submission.spec_hash.image_name(),
+        name: spec_hash.image_name(),
         image: None,
-        spec_hash: submission.spec_hash.to_hex(),
+        spec_hash: spec_hash.to_hex(),
         build_id: None,
         state,
         generation: None,
@@ -321,7 +336,7 @@ pub(crate) fn status_of(submission: &Submission, state: BuildState) -> BuildStat
         joined: false,
         waiter: None,
         error: None,
-        warnings: submission.warnings(),
+        warnings: warnings.to_vec(),
         backend: None,
     }
 }

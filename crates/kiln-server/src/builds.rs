@@ -41,6 +41,14 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let digest = Digest::of(&body);
+    let keyed = headers.contains_key("idempotency-key");
+    if let Some(question) = state.engine.asked_before(&digest).filter(|_| !keyed) {
+        caller.require(Right::Build, question.scope().as_str())?;
+        if let Some(status) = state.engine.answer_from_memory(&question) {
+            return Ok(respond(status));
+        }
+    }
     let request: BuildRequest = serde_json::from_slice(&body).map_err(|error| {
         ApiError::invalid(
             format!("the request is not what it must be: {error}"),
@@ -58,9 +66,13 @@ pub(crate) async fn create(
         via: "http".into(),
     };
     let mut submission = Submission::from_request(request, origin)?;
-    submission.options.request = idempotency_key(&headers, &submission.scope, &body)?;
+    submission.options.request = idempotency_key(&headers, &submission.scope, digest)?;
+    let question = submission.question();
     let ticket = state.engine.submit(submission).await?;
     let status = ticket.wait(wait).await;
+    if let Some(question) = question {
+        state.engine.keep_question(digest, question, &status);
+    }
     Ok(respond(status))
 }
 
@@ -68,7 +80,7 @@ pub(crate) async fn create(
 fn idempotency_key(
     headers: &HeaderMap,
     scope: &Scope,
-    body: &[u8],
+    body: Digest,
 ) -> Result<Option<RequestKey>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
@@ -83,7 +95,7 @@ fn idempotency_key(
             "send 1 to 255 visible ASCII characters",
         )
     })?;
-    Ok(Some(RequestKey::idempotency(scope, key, Digest::of(body))))
+    Ok(Some(RequestKey::idempotency(scope, key, body)))
 }
 
 /// Tells where a build is.

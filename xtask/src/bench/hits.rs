@@ -1,4 +1,5 @@
-//! Hits by HTTP: a thousand environments, posted in full, with the default policy of verification.
+//! Hits by HTTP: a thousand environments, posted in full, with the default policy of verification; once with the
+//! same bytes for the same environment, once with bytes that never come again.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -79,24 +80,28 @@ fn with_bed(paths: &Paths, bed: &Bed, seconds: u32) -> Result<()> {
     let server = Server::start(&mut serve, "kiln listens on ")?;
     let peer = Server::start(&mut Command::new(peer), "listens on ")?;
     // Every environment once, so that the measured ones are hits.
-    measure(&server.url, 16, 20, &script, &bodies)?;
+    measure(&server.url, (16, 20), &script, &[&bodies])?;
     println!(
-        "{:<24} {:>12} {:>10} {:>10}",
+        "{:<28} {:>12} {:>10} {:>10}",
         "", "requests/s", "p50 ms", "p99 ms"
     );
+    let (same, fresh) = ([bodies.as_path()], [bodies.as_path(), Path::new("fresh")]);
     for connections in [2, 64] {
         let mut rates = Vec::new();
-        for (name, url) in [("kiln", &server.url), ("parses nothing", &peer.url)] {
-            let figures = measure(url, connections, seconds, &script, &bodies)?;
+        for (name, url, arguments) in [
+            ("parses nothing", &peer.url, &same[..]),
+            ("kiln", &server.url, &same),
+            ("parses nothing, fresh", &peer.url, &fresh),
+            ("kiln, fresh", &server.url, &fresh),
+        ] {
+            let figures = measure(url, (connections, seconds), &script, arguments)?;
             let [rate, p50, p99, errors] = figures;
             ensure!(errors == 0.0, "{name}: {errors} errors");
-            println!(
-                "{:<24} {rate:>12.0} {p50:>10.3} {p99:>10.3}",
-                format!("{name}, {connections}")
-            );
+            println!("{connections:>3} {name:<24} {rate:>12.0} {p50:>10.3} {p99:>10.3}");
             rates.push(rate);
         }
-        println!("{:<24} {:>12.2}", "ratio", rates[0] / rates[1]);
+        println!("{:<28} {:>12.2}", "ratio", rates[1] / rates[0]);
+        println!("{:<28} {:>12.2}", "ratio, fresh", rates[3] / rates[2]);
     }
     Ok(())
 }
@@ -124,16 +129,15 @@ fn build(paths: &Paths) -> Result<(std::path::PathBuf, std::path::PathBuf)> {
 /// Requests a second, median and 99th percentile in milliseconds, and errors.
 fn measure(
     url: &str,
-    connections: u32,
-    seconds: u32,
+    (connections, seconds): (u32, u32),
     script: &Path,
-    bodies: &Path,
+    arguments: &[&Path],
 ) -> Result<[f64; 4]> {
     let mut wrk = Command::new("wrk");
     let threads = connections.min(2).to_string();
     wrk.args(["-t", &threads, "-c", &connections.to_string()]);
     wrk.args(["-d", &format!("{seconds}s"), "--timeout", "30s", "-s"]);
-    wrk.arg(script).arg(url).arg("--").arg(bodies);
+    wrk.arg(script).arg(url).arg("--").args(arguments);
     let text = output(&mut wrk)?;
     let line = text
         .lines()
