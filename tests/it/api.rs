@@ -208,6 +208,43 @@ async fn with_tokens_every_route_but_health_needs_one_and_a_foreign_workspace_is
     assert_eq!(post.send().await.unwrap().status(), 403);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_build_gets_no_hit_either_however_often_it_was_one() {
+    use sha2_hex::sha256_hex;
+    let kiln = Kiln::new();
+    let token = |name: &str, rights: &str| {
+        let digest = sha256_hex(name);
+        format!(
+            "[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrights = [{rights}]\nworkspace = \"a\"\n"
+        )
+    };
+    let config = token("builder", "\"read\", \"build\"") + &token("reader", "\"read\"");
+    let path = kiln.write("kiln.toml", &config);
+    let kiln = kiln.env("KILN_CONFIG", path.to_str().unwrap());
+    let server = kiln.serve().unwrap();
+    let body = json!({ "environment": {
+        "python": { "userManagedDependencies": true },
+        "docker": { "baseImage": kiln_tests::base("debian:12") },
+    }, "workspace": "a", "wait": 120 });
+    let post = async |token: &str| {
+        let request = reqwest::Client::new().post(format!("{}/v1/builds", server.url));
+        let answer = request.bearer_auth(token).json(&body).send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let (code, built) = post("builder").await;
+    assert_eq!((code, &built["cached"]), (200, &json!(false)), "{built}");
+    for _ in 0..3 {
+        let (code, hit) = post("builder").await;
+        assert_eq!((code, &hit["cached"]), (200, &json!(true)), "{hit}");
+        assert_eq!(hit["image"], built["image"]);
+        let (code, refused) = post("reader").await;
+        assert_eq!(code, 403, "{refused}");
+    }
+}
+
 mod sha2_hex {
     /// `sha256sum`, to be independent of the code under test.
     pub(super) fn sha256_hex(text: &str) -> String {
