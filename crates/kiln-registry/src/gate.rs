@@ -8,11 +8,13 @@ use tokio::time::Instant;
 
 /// How many answers in a row give one withheld place back.
 const CALM: u32 = 16;
+/// How long the gate stays closed after a 429 that tells nothing; it doubles with each in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The gate of one host.
 ///
-/// A 429 halves the places and closes the gate for the time the host names; good answers open the
-/// places again, one by one.
+/// A 429 halves the places and closes the gate for the time the host names, or for a short one that grows
+/// while nothing else comes; good answers open the places again, one by one.
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
@@ -26,6 +28,8 @@ struct State {
     closed_until: Option<Instant>,
     withheld: usize,
     calm: u32,
+    /// 429s since the last good answer.
+    in_a_row: u32,
 }
 
 impl Gate {
@@ -80,12 +84,20 @@ impl Gate {
         }
     }
 
-    /// The host answered 429.
-    pub(crate) fn limited(&self, pause: Duration) {
+    /// The host answered 429, and may have asked for a pause.
+    pub(crate) fn limited(&self, asked: Option<Duration>, longest: Duration) {
         let mut state = self.state();
-        let until = Instant::now() + pause;
-        state.closed_until = Some(state.closed_until.map_or(until, |old| old.max(until)));
+        let now = Instant::now();
+        let grown = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(state.in_a_row));
+        let until = now + asked.unwrap_or(grown).min(longest);
+        let closed = state.closed_until.filter(|until| *until > now);
+        state.closed_until = Some(closed.map_or(until, |old| old.max(until)));
         state.calm = 0;
+        if closed.is_some() {
+            // It was under way when the gate closed: no news.
+            return;
+        }
+        state.in_a_row = state.in_a_row.saturating_add(1);
         let half = (self.limit - state.withheld) / 2;
         // Places in use are not taken away; the next 429 finds them free.
         state.withheld += self.places.forget_permits(half);
@@ -94,6 +106,7 @@ impl Gate {
     /// The host answered as it should.
     pub(crate) fn answered(&self) {
         let mut state = self.state();
+        state.in_a_row = 0;
         if state.withheld == 0 {
             return;
         }
@@ -118,8 +131,11 @@ mod tests {
     async fn a_429_closes_the_gate_and_halves_the_places() {
         let gate = Gate::new(8, 1);
         let start = Instant::now();
-        gate.limited(Duration::from_millis(70));
+        let longest = Duration::from_secs(9);
+        gate.limited(Some(Duration::from_millis(70)), longest);
         assert_eq!(gate.places.available_permits(), 4);
+        gate.limited(None, longest);
+        assert_eq!(gate.places.available_permits(), 4, "the same burst");
         let early = gate.enter(start + Duration::from_millis(20)).await;
         assert!(early.unwrap_err() > Duration::from_millis(20));
         let _place = gate.enter(start + Duration::from_secs(9)).await.unwrap();
@@ -128,6 +144,23 @@ mod tests {
             gate.answered();
         }
         assert_eq!(gate.places.available_permits(), 7);
+    }
+
+    #[test]
+    fn pauses_that_nobody_asked_for_grow_until_a_good_answer() {
+        let gate = Gate::new(8, 1);
+        let mut pauses = Vec::new();
+        for good in [false, false, false, true, false] {
+            let before = Instant::now();
+            gate.limited(None, Duration::from_millis(150));
+            // As if it were over.
+            let until = gate.state().closed_until.take().unwrap();
+            pauses.push((until - before).as_millis() / 50 * 50);
+            if good {
+                gate.answered();
+            }
+        }
+        assert_eq!(pauses, [50, 100, 150, 150, 50]);
     }
 
     #[tokio::test]

@@ -163,10 +163,21 @@ impl RegistryClient {
                 limit: MANIFEST_LIMIT as u64,
             }));
         }
-        exchange
-            .retrying(|deadline| exchange.put_once(bytes.clone(), media_type, actual, deadline))
-            .await?;
-        Ok(actual)
+        // Each step has a budget of its own: that one was answered is no reason to repeat it with the other.
+        let mut attempts = exchange.attempts();
+        loop {
+            exchange
+                .retrying(|deadline| exchange.put_once(bytes.clone(), media_type, actual, deadline))
+                .await?;
+            let pushed = to.with_digest(actual);
+            let found = exchange
+                .retrying(|deadline| exchange.probe_once(&pushed, deadline))
+                .await?;
+            match found {
+                Some(_) => return Ok(actual),
+                None => attempts.pause(exchange.error(Fault::Vanished)).await?,
+            }
+        }
     }
 
     /// Sets a tag on an image that is in the repository under its digest. A tag that names it already is
@@ -228,18 +239,12 @@ impl Exchange {
         request.headers.insert(header::CONTENT_TYPE, kind);
         request.body = Some(Body::Bytes(bytes));
         let answer = self.send(&request, deadline).await?;
-        if let Some(actual) = answer.digest().filter(|actual| *actual != digest) {
-            return Err(Fault::Digest {
+        match answer.digest().filter(|actual| *actual != digest) {
+            Some(actual) => Err(Fault::Digest {
                 expected: digest,
                 actual,
-            });
-        }
-        match self
-            .probe_once(&self.reference.with_digest(digest), deadline)
-            .await?
-        {
-            Some(_) => Ok(()),
-            None => Err(Fault::Vanished),
+            }),
+            None => Ok(()),
         }
     }
 

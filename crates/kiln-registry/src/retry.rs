@@ -32,12 +32,13 @@ pub struct RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 6 attempts in 10 minutes, pauses from 0.5 s to 30 s, `Retry-After` up to 5 minutes.
+    /// 16 attempts in 10 minutes, pauses from 50 ms to 30 s, `Retry-After` up to 5 minutes. What fails by
+    /// chance is soon repeated; a registry that is down is asked less and less.
     fn default() -> Self {
         Self {
             total: Duration::from_mins(10),
-            attempts: 6,
-            base_delay: Duration::from_millis(500),
+            attempts: 16,
+            base_delay: Duration::from_millis(50),
             max_delay: Duration::from_secs(30),
             max_retry_after: Duration::from_mins(5),
         }
@@ -163,16 +164,18 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest() {
         let budget = RetryBudget::default();
-        let ceilings: Vec<_> = (1..=8)
+        let ceilings: Vec<_> = (1..=12)
             .map(|made| budget.ceiling(made).as_millis())
             .collect();
         assert_eq!(
             ceilings,
-            [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
+            [
+                50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000
+            ]
         );
         assert_eq!(budget.ceiling(u32::MAX), budget.max_delay);
         assert_eq!(budget.pause(3, None, 0.0), Duration::ZERO);
-        assert_eq!(budget.pause(3, None, 0.5), Duration::from_secs(1));
+        assert_eq!(budget.pause(3, None, 0.5), Duration::from_millis(100));
     }
 
     #[test]

@@ -25,8 +25,6 @@ use crate::upload::UploadBody;
 
 /// The largest error body that is read, in bytes.
 const ERROR_LIMIT: u64 = 64 * 1024;
-/// How long a host is left alone after a 429 that names no time.
-const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all clients of one configuration share.
 pub(crate) struct Transport {
@@ -205,12 +203,8 @@ impl Transport {
             "registry request"
         );
         if status == 429 {
-            let pause = retry::retry_after(response.headers(), SystemTime::now());
-            gate.limited(
-                pause
-                    .unwrap_or(DEFAULT_PAUSE)
-                    .min(self.timeouts.longest_pause),
-            );
+            let asked = retry::retry_after(response.headers(), SystemTime::now());
+            gate.limited(asked, self.timeouts.longest_pause);
         } else if status < 500 {
             gate.answered();
         }

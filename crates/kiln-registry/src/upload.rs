@@ -232,9 +232,13 @@ impl Exchange {
         let mut session = session;
         let mut offset = 0;
         loop {
+            let into = match session.take() {
+                Some(session) => session,
+                None => self.retrying(|deadline| self.begin_once(deadline)).await?,
+            };
             let deadline = attempts.deadline();
             let sent = self
-                .upload_once(blob, source, &mut session, offset, progress, deadline)
+                .upload_once(blob, source, &into, offset, progress, deadline)
                 .await;
             let Err(fault) = sent else { return Ok(()) };
             let error = self.error(fault);
@@ -252,10 +256,7 @@ impl Exchange {
                 return Ok(());
             }
             let before = offset;
-            (session, offset) = match session {
-                Some(session) => self.resume_point(session, blob.size, deadline).await,
-                None => (None, 0),
-            };
+            (session, offset) = self.resume_point(into, blob.size, deadline).await;
             attempts.progress(offset.saturating_sub(before));
         }
     }
@@ -264,15 +265,12 @@ impl Exchange {
         &self,
         blob: &Descriptor,
         source: &BlobSource,
-        session: &mut Option<UploadSession>,
+        session: &UploadSession,
         offset: u64,
         progress: Option<&Progress>,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        if session.is_none() {
-            *session = Some(self.begin_once(deadline).await?);
-        }
-        let UploadSession { location } = session.as_ref().expect("was set above");
+        let UploadSession { location } = session;
         let mut closing = location.clone();
         let mut body = Body::Upload(Arc::new(UploadBody::new(blob, source, offset, progress)));
         if offset > 0 {

@@ -16,6 +16,7 @@ use crate::fake::Fake;
 pub(crate) fn quick() -> RetryBudget {
     RetryBudget {
         total: Duration::from_secs(20),
+        attempts: 6,
         base_delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(4),
         ..RetryBudget::default()

@@ -355,6 +355,32 @@ async fn a_manifest_is_asked_for_after_it_was_taken() {
 }
 
 #[tokio::test]
+async fn a_step_that_was_answered_is_not_repeated_with_the_one_that_fails() {
+    let fake = Fake::start().await;
+    let image = put_image(&fake, "x/y", "v1", "linux/amd64");
+    let bytes = fake.store().manifests[&("x/y".into(), "v1".into())]
+        .1
+        .clone();
+    fake.fail(4, Method::HEAD, "/manifests/", || status(500));
+    client()
+        .push_manifest(
+            &fake.repo("a/b").with_digest(image.digest),
+            bytes,
+            media_type::OCI_MANIFEST,
+        )
+        .await
+        .unwrap();
+    assert_eq!(fake.count(&Method::PUT, "/manifests/"), 1);
+    // Each step alone is as patient as all of them were.
+    fake.fail(4, Method::POST, "/uploads/", || status(500));
+    fake.fail(4, Method::PUT, "/uploads/", || status(500));
+    client()
+        .push_blob(&fake.repo("a/b"), push(b"layer"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_registry_that_names_another_digest_is_not_believed() {
     let fake = Fake::start().await;
     fake.rule(|seen| {
