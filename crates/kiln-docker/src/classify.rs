@@ -133,6 +133,21 @@ const SIGNS: [Sign; 22] = [
     ),
 ];
 
+/// What the engine says, in lower case, when the registry of a base fails it. Output of steps may say the same
+/// and mean something else.
+const REGISTRY_SIGNS: [&str; 10] = [
+    "429 too many requests",
+    "toomanyrequests",
+    "500 internal server error",
+    "502 bad gateway",
+    "503 service unavailable",
+    "504 gateway time",
+    "connection reset by peer",
+    "unexpected commit digest",
+    "unexpected eof",
+    ": eof",
+];
+
 /// A failed build: the step, what BuildKit says, and the last lines of the step's output.
 pub(crate) fn build_failure(step: Option<&str>, error: &str, tail: &[String]) -> Failure {
     let haystack = format!("{error}\n{}", tail.join("\n")).to_lowercase();
@@ -145,8 +160,14 @@ pub(crate) fn build_failure(step: Option<&str>, error: &str, tail: &[String]) ->
         message.push('\n');
         message.push_str(line);
     }
+    let engine = error.to_lowercase();
+    let registry = REGISTRY_SIGNS.iter().any(|text| engine.contains(text));
     let (class, remedy) = match found {
         Some(sign) => (sign.class, sign.remedy),
+        None if registry => (
+            FailureClass::Registry,
+            "check the registry of the base image, then ask again",
+        ),
         None if step.is_some() => (
             FailureClass::Invalid,
             "see the last lines of the step above, and its whole log",
@@ -203,6 +224,10 @@ mod tests {
     )]
     #[case("pull access denied, repository does not exist", FailureClass::Auth)]
     #[case("localhost:5000/x@sha256:00: manifest unknown", FailureClass::NotFound)]
+    #[case(
+        "pulling from host x failed with status code [manifests 1]: 500 Internal Server Error",
+        FailureClass::Registry
+    )]
     #[case("exit code: 7", FailureClass::Invalid)]
     fn texts_have_their_class(#[case] error: &str, #[case] class: FailureClass) {
         let failure = build_failure(Some("RUN x"), error, &["last line".into()]);
