@@ -77,6 +77,7 @@ impl Run {
 
     /// Gives the build back: the process ends, or another worker has it already.
     async fn park(&self) {
+        failpoint("before-release");
         let records = self.inner.store.records();
         match records.release(&self.build.id, self.build.fence).await {
             Ok(true) => self
@@ -108,7 +109,10 @@ impl Run {
         self.inner.hits.insert(self.key.clone(), hit);
         let tagging = self.inner.tag(&self.access.registry, &row, true).await;
         match tagging {
-            Ok(()) => self.inner.tagged(&self.key, row.generation).await,
+            Ok(()) => {
+                failpoint("after-tags");
+                self.inner.tagged(&self.key, row.generation).await;
+            }
             Err(failure) => {
                 self.log
                     .note(&format!("the tags could not be set: {}", failure.message));
@@ -148,6 +152,7 @@ impl Run {
         let json = serde_json::to_string(&failure).expect("a failure is plain data");
         let records = self.inner.store.records();
         let (id, fence) = (&self.build.id, self.build.fence);
+        failpoint("before-retry");
         match records.retry_at(id, fence, delay, &json).await {
             Ok(true) => {
                 let seconds = delay.as_secs_f64();

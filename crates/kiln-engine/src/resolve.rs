@@ -14,6 +14,7 @@ use crate::archives::StoredArchives;
 use crate::backend::{Archives, Reporter, Step, Unit};
 use crate::engine::{Engine, Inner, Key};
 use crate::error::{EngineError, of_resolve, of_store, timed_out};
+use crate::failpoint::failpoint;
 use crate::run::taken_over;
 use crate::submission::Submission;
 
@@ -106,6 +107,7 @@ impl Inner {
         }
         let (hash, json) = (resolved.lock.hash().to_hex(), resolved.lock.to_json());
         let canonical = definition.canonical_json();
+        failpoint("before-lock");
         let kept = self
             .store
             .records()

@@ -12,6 +12,7 @@ use crate::active::{Ticket, Waiting};
 use crate::backend::Backend;
 use crate::engine::{Engine, Inner, Key};
 use crate::error::{EngineError, of_io};
+use crate::failpoint::failpoint;
 use crate::lookup::repository;
 use crate::run::cancelled;
 use crate::submission::Submission;
@@ -108,7 +109,10 @@ impl Engine {
             },
         };
         let records = inner.store.records();
-        let (row, joined) = match records.begin_build(&key.0, &key.1, &new).await? {
+        failpoint("before-accepted");
+        let started = records.begin_build(&key.0, &key.1, &new).await?;
+        failpoint("after-accepted");
+        let (row, joined) = match started {
             Started::New(row) => (row, false),
             Started::Joined(row) => (row, true),
             Started::Repeated(answer) => return self.repeated(&answer, submission).await,

@@ -10,6 +10,7 @@ use kiln_store::ClaimedBuild;
 use crate::active::ActiveBuild;
 use crate::engine::{Engine, Inner, Key};
 use crate::error::EngineError;
+use crate::failpoint::failpoint;
 use crate::run::Run;
 
 /// The longest sleep between two looks at the queue, whatever it says.
@@ -78,6 +79,7 @@ impl Engine {
 
     /// Works on a claimed build once.
     async fn attempt(&self, claimed: ClaimedBuild) -> Result<(), EngineError> {
+        failpoint("after-claim");
         let inner = &self.inner;
         let row = &claimed.build;
         let id = row.id.clone();
