@@ -15,6 +15,7 @@ mod layers;
 mod leftovers;
 mod pip;
 mod private_registry;
+mod promises;
 mod queue;
 mod refresh;
 mod registry_server;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -183,6 +184,17 @@ impl Kiln {
     }
 }
 
+/// Signals for a process that was not waited for yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Signals(Pid);
+
+impl Signals {
+    /// Sends one.
+    pub fn send(self, signal: Signal) -> Result<()> {
+        Ok(rustix::process::kill_process(self.0, signal)?)
+    }
+}
+
 /// A running `kiln serve`; it is killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -210,6 +222,11 @@ impl Server {
         }
         let status = child.wait()?;
         bail!("kiln serve ended before it listened: {status}")
+    }
+
+    /// Sends it signals, from elsewhere too.
+    pub fn signals(&self) -> Signals {
+        Signals(Pid::from_child(&self.child))
     }
 
     /// Kills it with SIGKILL, as a crash would.

@@ -4,14 +4,16 @@
 //! holds the base images) and `KILN_TEST_CHANNELS` (an http server with conda channels and package indexes).
 
 mod docker;
+pub mod faults;
 mod kiln;
 mod proxy;
 mod registry;
 
 pub use docker::Docker;
-pub use kiln::{Answer, Kiln, Server};
+pub use kiln::{Answer, Kiln, Server, Signals};
 pub use proxy::{Fault, Proxy};
 pub use registry::PrivateRegistry;
+pub use rustix::process::Signal;
 
 /// `HOST:PORT` of the registry with the base images.
 pub fn registry() -> String {

@@ -9,6 +9,7 @@
 
 mod base_image;
 mod bench;
+mod faults;
 mod http;
 mod packages;
 mod paths;
@@ -55,6 +56,13 @@ enum Task {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Kills kiln, fills its disk, lies to it, and checks what it promised: `faults --help` tells how much.
+    #[command(disable_help_flag = true)]
+    Faults {
+        /// Arguments of the harness.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Builds a base image and puts it into a registry.
     BaseImage {
         #[command(subcommand)]
@@ -85,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { runner } => test_run::run(&paths, &runner),
         Task::Testbed { action } => testbed::run(&paths, &action),
         Task::Bench { bench } => bench::run(&paths, &bench),
+        Task::Faults { arguments } => faults::run(&paths, &arguments),
         Task::BaseImage { image } => base_image::run(&paths, &image),
         Task::Tools { tools } => tools::run(&paths, &tools),
     }

@@ -1,14 +1,20 @@
 //! A proxy in front of a real registry that injects faults by script.
 
+mod line;
+
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::line::{Breaker, Lines};
 
 /// What happens to a request in place of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +23,18 @@ pub enum Fault {
     Fails,
     /// 429 with `Retry-After: 1`.
     TooMany,
+    /// 429 that tells nothing of when to come again.
+    TooManyAtAll,
+    /// The connection is reset before anybody hears of the request.
+    Resets,
+    /// The registry does what was asked, and the connection is reset before its answer.
+    Loses,
+    /// The connection breaks in the middle of the answer's body.
+    Truncates,
     /// The answer's body has one byte changed.
     Corrupt,
+    /// The request waits before it goes on.
+    Delays(Duration),
     /// The manifest that was pushed is answered as taken, but isn't.
     Forgets,
 }
@@ -58,12 +74,13 @@ impl Proxy {
         });
         let app = axum::Router::new()
             .fallback(forward)
-            .with_state(Arc::clone(&shared));
+            .with_state(Arc::clone(&shared))
+            .into_make_service_with_connect_info::<Breaker>();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "the drop guard ends the task")]
         tokio::spawn(async move {
-            let server = axum::serve(listener, app);
+            let server = axum::serve(Lines(listener), app);
             tokio::select! {
                 result = async { server.await } => drop(result),
                 () = stopped.cancelled() => {}
@@ -91,7 +108,11 @@ impl Proxy {
     }
 }
 
-async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn forward(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(breaker): ConnectInfo<Breaker>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts
         .uri
@@ -109,22 +130,30 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         Some(Fault::TooMany) => {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response();
         }
+        Some(Fault::TooManyAtAll) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
         Some(Fault::Forgets) => return (StatusCode::CREATED, "").into_response(),
-        Some(Fault::Corrupt) | None => {}
+        Some(Fault::Resets) => {
+            breaker.trip();
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+        Some(Fault::Delays(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Corrupt | Fault::Truncates | Fault::Loses) | None => {}
     }
-    match pass(
+    let answer = pass(
         &shared,
         parts.method,
         &parts.uri,
         parts.headers,
         body,
         fault,
-    )
-    .await
-    {
-        Ok(response) => response,
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    );
+    let response = answer
+        .await
+        .unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, error.to_string()).into_response());
+    if fault == Some(Fault::Loses) {
+        breaker.trip();
     }
+    response
 }
 
 async fn pass(
@@ -165,12 +194,21 @@ async fn pass(
     if head {
         return Ok(response.body(Body::empty())?);
     }
-    if fault == Some(Fault::Corrupt) {
-        let mut bytes = answer.bytes().await?.to_vec();
-        if let Some(byte) = bytes.last_mut() {
-            *byte ^= 1;
+    let body = match fault {
+        Some(Fault::Corrupt) => {
+            let mut bytes = answer.bytes().await?.to_vec();
+            if let Some(byte) = bytes.last_mut() {
+                *byte ^= 1;
+            }
+            Body::from(bytes)
         }
-        return Ok(response.body(Body::from(bytes))?);
-    }
-    Ok(response.body(Body::from_stream(answer.bytes_stream()))?)
+        Some(Fault::Truncates) => {
+            let bytes = answer.bytes().await?;
+            let half = bytes.slice(..bytes.len() / 2);
+            let ends: std::io::Result<Bytes> = Err(std::io::ErrorKind::ConnectionReset.into());
+            Body::from_stream(futures::stream::iter([Ok(half), ends]))
+        }
+        _ => Body::from_stream(answer.bytes_stream()),
+    };
+    Ok(response.body(body)?)
 }
