@@ -9,7 +9,7 @@ use kiln_registry::CredentialSource;
 use kiln_resolve::Resolver;
 use kiln_spec::SpecHash;
 use kiln_store::{BuildRow, Scope, Store};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -85,6 +85,8 @@ pub(crate) struct Inner {
     /// Room for checks of hits.
     pub(crate) checks: Semaphore,
     pub(crate) tasks: TaskTracker,
+    /// One collection at a time, and none while a lock is made without a build.
+    pub(crate) collecting: Arc<RwLock<()>>,
     /// No more work is taken.
     pub(crate) drain: CancellationToken,
     /// What runs is given back.
@@ -117,6 +119,7 @@ impl Engine {
                 slots,
                 checks: Semaphore::new(CHECKS),
                 tasks: TaskTracker::new(),
+                collecting: Arc::default(),
                 drain: CancellationToken::new(),
                 stop: CancellationToken::new(),
             }),

@@ -34,7 +34,7 @@ mod worker;
 
 pub use access::{ConnectRegistry, NoCredentials};
 pub use active::{Ticket, Waiting};
-pub use archives::{StoredArchives, StoredFacts};
+pub use archives::StoredFacts;
 pub use backend::{
     Archives, Backend, BeforeManifest, BuildJob, Built, PullSecret, Reporter, Step, Unit,
 };

@@ -7,10 +7,11 @@ use kiln_api::Failure;
 use kiln_lock::Lock;
 use kiln_resolve::{FetchProgress, Phase, Progress, ResolveRequest, Resolved, archives};
 use kiln_spec::Definition;
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::archives::StoredArchives;
+use crate::archives::{HeldArchives, StoredArchives};
 use crate::backend::{Archives, Reporter, Step, Unit};
 use crate::engine::{Engine, Inner, Key};
 use crate::error::{EngineError, of_resolve, of_store, timed_out};
@@ -24,6 +25,8 @@ pub struct Locked {
     pub resolved: Resolved,
     /// The archives; empty unless they were asked for.
     pub archives: Arc<dyn Archives>,
+    /// No collection takes them away meanwhile.
+    _kept: OwnedRwLockReadGuard<()>,
 }
 
 impl Engine {
@@ -39,6 +42,8 @@ impl Engine {
         let access = inner.build_access(scope).await?;
         let key = (scope.clone(), submission.spec_hash);
         let cancel = inner.stop.child_token();
+        let kept = Arc::clone(&inner.collecting).read_owned().await;
+        let archives = inner.held_archives(None);
         let quiet = Quiet;
         let definition = &submission.parsed.definition;
         let refresh = submission.options.refresh;
@@ -47,12 +52,13 @@ impl Engine {
             .await?;
         if fetch {
             inner
-                .fetch(&resolved.lock, &access, &quiet, &cancel)
+                .fetch(&resolved.lock, archives, &access, &quiet, &cancel)
                 .await?;
         }
         Ok(Locked {
             resolved,
             archives: Arc::new(StoredArchives(inner.store.blobs().clone())),
+            _kept: kept,
         })
     }
 }
@@ -83,6 +89,7 @@ impl Inner {
             scope: key.0.to_string(),
             credentials: access.credentials.clone(),
             registry: access.registry.clone(),
+            archives: Arc::new(self.held_archives(build.map(|(id, _)| id))),
             settings: self.settings.resolver.clone(),
         };
         let limit = self.settings.resolve_timeout;
@@ -120,6 +127,14 @@ impl Inner {
         }
     }
 
+    /// The blob store for a build, or for who holds off collections.
+    pub(crate) fn held_archives(&self, build: Option<&str>) -> HeldArchives {
+        HeldArchives {
+            store: self.store.clone(),
+            build: build.map(str::to_owned),
+        }
+    }
+
     async fn stored_lock(&self, key: &Key) -> Result<Option<Lock>, Failure> {
         let json = self.store.records().lock_of(&key.0, &key.1).await;
         let json = json.map_err(|error| of_store(&error))?;
@@ -131,11 +146,11 @@ impl Inner {
     pub(crate) async fn fetch(
         &self,
         lock: &Lock,
+        store: HeldArchives,
         access: &Access,
         reporter: &dyn Reporter,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let store = StoredArchives(self.store.blobs().clone());
         let report = |progress: FetchProgress| reporter.step(fetch_step(progress));
         let all = archives(lock);
         let fetcher = self.resolver.fetcher(&access.credentials);

@@ -130,8 +130,9 @@ impl Run {
             return Ok(image);
         }
         let reporter: &dyn Reporter = self.log.as_ref();
+        let archives = self.inner.held_archives(Some(&self.build.id));
         self.inner
-            .fetch(&resolved.lock, &self.access, reporter, cancel)
+            .fetch(&resolved.lock, archives, &self.access, reporter, cancel)
             .await?;
         failpoint("before-building");
         self.enter(BuildState::Building).await?;

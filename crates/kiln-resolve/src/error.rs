@@ -146,6 +146,11 @@ impl ResolveError {
                 transient: error.is_retryable(),
                 ..failure
             },
+            Self::Fetch(FetchError::Hold(error)) => Failure {
+                retryable: error.is_retryable,
+                transient: error.is_retryable,
+                ..failure
+            },
             _ => failure,
         }
     }
@@ -215,6 +220,7 @@ const fn of_fetch(error: &FetchError) -> FailureClass {
         FetchError::Status { .. } | FetchError::Network { .. } => FailureClass::Network,
         FetchError::Digest { .. } => FailureClass::Integrity,
         FetchError::Disk { .. } => FailureClass::Disk,
+        FetchError::Hold(_) => FailureClass::Internal,
         FetchError::Cancelled => FailureClass::Cancelled,
     }
 }
@@ -230,6 +236,7 @@ fn fetch_remedy(error: &FetchError) -> String {
             "refresh the environment if the file was replaced on purpose; else {host} or something between changes files"
         ),
         FetchError::Disk { .. } => "free space in kiln's data folder and check its rights".into(),
+        FetchError::Hold(_) => "see kiln's own log; ask again in a few seconds".into(),
         FetchError::Cancelled => "ask again".into(),
         _ => "check the network, the proxy and the extra CA of the configuration, then try again"
             .into(),

@@ -14,7 +14,7 @@ use kiln_oci::Digest;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ArchiveStore, PutError};
+use crate::{ArchiveStore, HoldError, PutError};
 
 /// Waits between the tries of one archive.
 const WAITS: [Duration; 3] = [
@@ -155,6 +155,9 @@ pub enum FetchError {
         #[source]
         source: io::Error,
     },
+    /// The store can't keep them.
+    #[error("packages can't be held while they are used")]
+    Hold(#[source] HoldError),
     /// Somebody cancelled.
     #[error("fetching packages was cancelled")]
     Cancelled,
@@ -185,6 +188,8 @@ impl Fetcher {
             .iter()
             .map(|archive| (archive.sha256, archive))
             .collect();
+        let digests: Vec<Digest> = unique.keys().copied().collect();
+        store.hold(&digests).await.map_err(FetchError::Hold)?;
         let known_sizes = unique.values().filter_map(|archive| archive.size_bytes);
         let tally = Tally {
             archives_total: unique.len() as u64,

@@ -19,7 +19,7 @@ mod tags;
 mod target;
 mod uv;
 
-pub use archives::{ArchiveStore, ArchiveStream, PutError};
+pub use archives::{ArchiveStore, ArchiveStream, HoldError, PutError};
 pub use base::{FactsCache, FactsError};
 pub use catalog::{BaseChoice, Catalog, CatalogError, Mirror};
 pub use error::ResolveError;

@@ -82,6 +82,8 @@ pub struct ResolveRequest {
     pub credentials: Credentials,
     /// The client for the base's registry, with the scope's credentials.
     pub registry: RegistryClient,
+    /// Where archives are kept for who asks.
+    pub archives: Arc<dyn ArchiveStore>,
     /// What the resolvers are told; recorded in the lock.
     pub settings: ResolverSettings,
 }
@@ -124,7 +126,6 @@ pub struct Resolver {
     config: Arc<ResolverConfig>,
     client: reqwest::Client,
     conda: CondaSolver,
-    archives: Arc<dyn ArchiveStore>,
     facts: Arc<dyn FactsCache>,
     uv: Arc<tokio::sync::Mutex<Option<UvTool>>>,
 }
@@ -144,14 +145,12 @@ impl Resolver {
     pub fn new(
         config: ResolverConfig,
         client: reqwest::Client,
-        archives: Arc<dyn ArchiveStore>,
         facts: Arc<dyn FactsCache>,
     ) -> Self {
         Self {
             conda: CondaSolver::new(client.clone(), config.conda.clone()),
             config: Arc::new(config),
             client,
-            archives,
             facts,
             uv: Arc::default(),
         }
@@ -479,14 +478,14 @@ impl Resolver {
         self.fetcher(&request.credentials)
             .fetch(
                 &wanted,
-                self.archives.as_ref(),
+                request.archives.as_ref(),
                 &|state| progress.phase(Phase::Fetch(state)),
                 cancel,
             )
             .await?;
         let mut found: BTreeMap<String, Installed> = BTreeMap::new();
         for package in candidates {
-            let Some(path) = self.archives.path_of(&package.sha256).await else {
+            let Some(path) = request.archives.path_of(&package.sha256).await else {
                 continue;
             };
             for distribution in distributions(path, &package.file_name).await? {

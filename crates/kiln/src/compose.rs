@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kiln_docker::{Connection, DEFAULT_HOST, DockerBackend, DockerSettings};
 use kiln_engine::{
-    Backend, ConnectRegistry, Engine, EngineSettings, Logs, NoCredentials, Parts, StoredArchives,
-    StoredFacts, Verify, failure,
+    Backend, ConnectRegistry, Engine, EngineSettings, Logs, NoCredentials, Parts, StoredFacts,
+    Verify, failure,
 };
 use kiln_lock::ResolverSettings;
 use kiln_registry::{CredentialSource, DockerConfig, RegistryClient, RetryBudget};
@@ -192,9 +192,8 @@ fn resolver(
         },
         fetches: FETCHES,
     };
-    let archives = Arc::new(StoredArchives(store.blobs().clone()));
     let facts = Arc::new(StoredFacts(store.shared_records()));
-    Ok(Resolver::new(config, http(extra_ca)?, archives, facts))
+    Ok(Resolver::new(config, http(extra_ca)?, facts))
 }
 
 /// How child processes reach the network: as the operator's environment says.

@@ -64,17 +64,17 @@ async fn the_catalog_and_the_configured_default_choose_the_base() {
     let cancel = tokio_util::sync::CancellationToken::new();
     let mut asked = definition("example.test/azureml/cuda:20240101");
     let resolved = resolver
-        .resolve(&Bed::request(asked.clone()), &crate::bed::Silent, &cancel)
+        .resolve(&bed.request(asked.clone()), &crate::bed::Silent, &cancel)
         .await;
     assert_eq!(resolved.expect("the alias is known").warnings.len(), 1);
     asked.base = Base::Default(DefaultBase::Gpu);
     let resolved = resolver
-        .resolve(&Bed::request(asked.clone()), &crate::bed::Silent, &cancel)
+        .resolve(&bed.request(asked.clone()), &crate::bed::Silent, &cancel)
         .await;
     assert!(resolved.expect("the default is known").warnings.is_empty());
     asked.base = Base::Default(DefaultBase::Cpu);
     let error = resolver
-        .resolve(&Bed::request(asked), &crate::bed::Silent, &cancel)
+        .resolve(&bed.request(asked), &crate::bed::Silent, &cancel)
         .await;
     assert_eq!(
         error.expect_err("there is no cpu").class(),

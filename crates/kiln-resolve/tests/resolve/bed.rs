@@ -15,9 +15,9 @@ use kiln_lock::{BaseFacts, ChannelPriority, IndexStrategy, ResolverSettings};
 use kiln_oci::Digest;
 use kiln_registry::{RegistryClient, RetryBudget};
 use kiln_resolve::{
-    ArchiveStore, ArchiveStream, Catalog, ChannelSettings, Credentials, FactsCache, IndexDefaults,
-    NetworkSettings, Phase, ProcessSettings, Progress, PutError, ResolveError, ResolveRequest,
-    Resolved, Resolver, ResolverConfig, SolverSettings, Timeouts, UvSettings,
+    ArchiveStore, ArchiveStream, Catalog, ChannelSettings, Credentials, FactsCache, HoldError,
+    IndexDefaults, NetworkSettings, Phase, ProcessSettings, Progress, PutError, ResolveError,
+    ResolveRequest, Resolved, Resolver, ResolverConfig, SolverSettings, Timeouts, UvSettings,
 };
 use kiln_spec::{Base, Conda, Definition, Pip, PipRequirement, Python};
 use serde_json::{Value, json};
@@ -226,10 +226,10 @@ impl Bed {
             .referer(false)
             .build()
             .expect("a client");
-        Resolver::new(config, client, self.store.clone(), self.facts.clone())
+        Resolver::new(config, client, self.facts.clone())
     }
 
-    pub(crate) fn request(definition: Definition) -> ResolveRequest {
+    pub(crate) fn request(&self, definition: Definition) -> ResolveRequest {
         let budget = RetryBudget {
             attempts: 2,
             base_delay: Duration::from_millis(10),
@@ -243,6 +243,7 @@ impl Bed {
                 .retry(budget)
                 .build()
                 .expect("a client"),
+            archives: self.store.clone(),
             settings: ResolverSettings {
                 channel_priority: ChannelPriority::Flexible,
                 index_strategy: IndexStrategy::FirstIndex,
@@ -251,7 +252,7 @@ impl Bed {
     }
 
     pub(crate) async fn resolve(&self, definition: Definition) -> Result<Resolved, ResolveError> {
-        self.ask(&Self::request(definition)).await
+        self.ask(&self.request(definition)).await
     }
 
     pub(crate) async fn ask(&self, request: &ResolveRequest) -> Result<Resolved, ResolveError> {
@@ -317,6 +318,7 @@ impl Progress for Silent {
 }
 
 /// Archives as files named by their digests.
+#[derive(Debug)]
 pub(crate) struct FolderStore {
     pub(crate) folder: PathBuf,
 }
@@ -329,6 +331,10 @@ impl FolderStore {
 
 #[async_trait]
 impl ArchiveStore for FolderStore {
+    async fn hold(&self, _: &[Digest]) -> Result<(), HoldError> {
+        Ok(())
+    }
+
     async fn path_of(&self, digest: &Digest) -> Option<PathBuf> {
         Some(self.file(digest)).filter(|path| path.exists())
     }

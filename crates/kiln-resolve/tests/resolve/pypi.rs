@@ -154,7 +154,7 @@ async fn credentials_open_an_index_and_stay_out_of_the_lock_and_the_errors() {
     if let Some(pip) = &mut asked.pip {
         pip.index_url = Some(bed.url("/private/simple/"));
     }
-    let mut request = Bed::request(asked);
+    let mut request = bed.request(asked);
     let error = bed.ask(&request).await.expect_err("no credentials");
     assert_eq!(error.class(), FailureClass::Auth, "{error}");
     request.credentials = Credentials::new(vec![Credential {
@@ -252,7 +252,7 @@ async fn the_first_index_that_has_a_name_is_the_only_one_asked() {
         pip.index_url = Some(bed.url("/simple/"));
         pip.extra_index_urls = vec![bed.url("/private/")];
     }
-    let mut request = Bed::request(asked);
+    let mut request = bed.request(asked);
     assert_eq!(
         wheels(&bed.ask(&request).await.expect("it resolves")),
         ["foo 1.0"]
@@ -307,7 +307,7 @@ async fn constraints_pre_releases_and_wheel_addresses_are_kept_to() {
 #[tokio::test]
 async fn cancelling_ends_a_resolution() {
     let bed = Bed::new().await;
-    let request = Bed::request(with_pip(&bed.debian(), &["foo"]));
+    let request = bed.request(with_pip(&bed.debian(), &["foo"]));
     let cancel = tokio_util::sync::CancellationToken::new();
     cancel.cancel();
     let error = bed

@@ -79,7 +79,7 @@ async fn locks_hold_what_the_genuine_conda_and_pip_install() {
     let resolver = resolver(folder.path());
     let mut differences = Vec::new();
     for (index, (what, text)) in ENVIRONMENTS.iter().enumerate() {
-        let lock = lock(&bed, &resolver, &written(&bed, text)).await;
+        let lock = lock(&bed, &resolver, folder.path(), &written(&bed, text)).await;
         let (kilns, genuine) = (content_of(&lock), &genuine[index]);
         println!(
             "{what}: {} conda, {} pip, notes {:?}",
@@ -191,7 +191,7 @@ fn content_of(lock: &Lock) -> Content {
     }
 }
 
-async fn lock(bed: &serde_json::Value, resolver: &Resolver, text: &str) -> Lock {
+async fn lock(bed: &serde_json::Value, resolver: &Resolver, folder: &Path, text: &str) -> Lock {
     let overrides = Overrides {
         base: bed["bases"]["conda"].as_str().map(str::to_owned),
         ..Overrides::default()
@@ -211,6 +211,9 @@ async fn lock(bed: &serde_json::Value, resolver: &Resolver, text: &str) -> Lock 
         registry: RegistryClient::builder()
             .build()
             .expect("the test bed is whole"),
+        archives: Arc::new(FolderStore {
+            folder: folder.to_owned(),
+        }),
         settings: ResolverSettings {
             channel_priority: ChannelPriority::Flexible,
             index_strategy: IndexStrategy::FirstIndex,
@@ -250,8 +253,5 @@ fn resolver(folder: &Path) -> Resolver {
         .referer(false)
         .build()
         .expect("the test bed is whole");
-    let store = Arc::new(FolderStore {
-        folder: folder.to_owned(),
-    });
-    Resolver::new(config, client, store, Arc::new(MemoryFacts::default()))
+    Resolver::new(config, client, Arc::new(MemoryFacts::default()))
 }

@@ -245,3 +245,42 @@ pub(crate) async fn a_lock_that_is_put_again_says_that_its_archives_are_used(bed
     }
     assert!(used[0] < used[1], "{used:?}");
 }
+
+pub(crate) async fn what_a_build_holds_stays_until_it_is_over_whatever_ends_it(bed: &Bed) {
+    let records = bed.records();
+    let scope = Scope::default_scope();
+    let (first, second) = (
+        started(records, &scope, "first").await,
+        started(records, &scope, "second").await,
+    );
+    for (row, names) in [(&first, ["own", "shared"]), (&second, ["shared", "other"])] {
+        let held = names.map(wheel);
+        records.hold_for_build(&row.id, &held).await.unwrap();
+    }
+    bed.clock.pass(HOUR);
+    let all = ["own", "shared", "other"];
+    assert_eq!(dropped(bed, &all).await, [""; 0]);
+    assert!(needed(bed, "own").await);
+    assert_eq!(records.prune().await.unwrap(), 0);
+    // A worker that crashed lets go of the build, and not of its archives.
+    assert!(records.claim("w", HOUR).await.unwrap().is_some());
+    assert_eq!(records.reset_other_workers("next").await.unwrap(), 1);
+    assert_eq!(dropped(bed, &all).await, [""; 0]);
+    let row = records.take_over(&first.id).await.unwrap().unwrap();
+    let ended = records.finish_failed(&row.id, row.fence, "CANCELLED", "{}", None);
+    assert!(ended.await.unwrap());
+    assert!(!needed(bed, "own").await);
+    assert_eq!(dropped(bed, &all).await, ["own"]);
+    assert_eq!(records.prune().await.unwrap(), 2);
+    assert_eq!(
+        dropped(bed, &["shared"]).await,
+        [""; 0],
+        "the other build's"
+    );
+    let image = new_image("second");
+    let ended = records.finish_ready(&second.id, second.fence, &image);
+    assert!(matches!(
+        ended.await.unwrap(),
+        Finish::Done(_) | Finish::Stale
+    ));
+}

@@ -118,6 +118,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         collection::what_a_current_generation_or_a_running_build_needs_stays,
         collection::an_image_that_is_lost_keeps_what_it_is_rebuilt_from,
         collection::what_is_held_or_was_used_lately_stays,
+        collection::what_a_build_holds_stays_until_it_is_over_whatever_ends_it,
         collection::a_file_that_can_not_be_taken_away_keeps_its_row,
         collection::a_lock_that_is_put_again_says_that_its_archives_are_used,
         collection::a_lock_that_nothing_names_goes_after_its_grace,

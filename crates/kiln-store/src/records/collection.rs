@@ -14,7 +14,7 @@ pub type TakeAway<'a> = &'a (dyn Fn(&Digest) -> Result<bool, StoreError> + Send 
 /// Roots and references of the garbage collection.
 ///
 /// A blob is needed when a lock names it that belongs to a current generation, a pinned generation or
-/// a build that is not over; or when somebody holds it. A lock is needed when an image of any
+/// a build that is not over; or when such a build or somebody else holds it. A lock is needed when an image of any
 /// generation, a definition or a build that is not over has it.
 #[async_trait]
 pub trait Collection: Send + Sync {
@@ -32,6 +32,9 @@ pub trait Collection: Send + Sync {
 
     /// Keeps blobs that no lock names as long as the holder wants them.
     async fn hold_blobs(&self, holder: &str, blobs: &[Digest]) -> Result<(), StoreError>;
+
+    /// Keeps blobs until a build is over, whatever ends it.
+    async fn hold_for_build(&self, build_id: &str, blobs: &[Digest]) -> Result<(), StoreError>;
 
     /// The holder wants none of its blobs any more; answers how many it had.
     async fn release_blobs(&self, holder: &str) -> Result<u64, StoreError>;

@@ -18,7 +18,7 @@ pub trait Requests: Send + Sync {
     /// was answered before stays as it was answered: that answer is given, and nothing is changed.
     async fn answer(&self, scope: &Scope, answer: &Answer) -> Result<Received, StoreError>;
 
-    /// Removes what is kept long enough: keys, remembered failures, and events of 30 days that are not
-    /// on their way any more. Answers how many rows.
+    /// Removes what is kept long enough: keys, remembered failures, holds of builds that are over, and
+    /// events of 30 days that are not on their way any more. Answers how many rows.
     async fn prune(&self) -> Result<u64, StoreError>;
 }

@@ -15,10 +15,29 @@ use crate::scope::Scope;
 
 const COLLECT: &str = "collect what is not needed";
 
+/// What the holders start with that are builds; the texts that do lie between this and `build;`.
+const BUILD_HOLDER: &str = "build:";
+
+/// Whether the hold `h` counts: a build's does until it is over.
+fn held_sql() -> String {
+    format!(
+        "(h.holder < 'build:' OR h.holder >= 'build;'
+          OR EXISTS (SELECT 1 FROM builds b WHERE b.id = substr(h.holder, 7) AND b.{ACTIVE}))"
+    )
+}
+
+/// The removal of what builds hold that are over.
+pub(super) fn drop_holds_sql() -> String {
+    format!(
+        "DELETE FROM blob_holds WHERE holder >= 'build:' AND holder < 'build;' AND NOT EXISTS
+         (SELECT 1 FROM builds b WHERE b.id = substr(blob_holds.holder, 7) AND b.{ACTIVE})"
+    )
+}
+
 /// Whether the archive `a` is needed.
 fn needed_sql() -> String {
     format!(
-        "(EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = a.digest)
+        "(EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = a.digest AND {})
           OR EXISTS (SELECT 1 FROM lock_archives r JOIN locks l ON l.id = r.lock
               WHERE r.archive = a.id AND (
                   EXISTS (SELECT 1 FROM images i INDEXED BY images_by_lock JOIN definitions d
@@ -30,7 +49,8 @@ fn needed_sql() -> String {
                          AND p.generation = i.generation
                       WHERE i.scope = l.scope AND i.lock_hash = l.lock_hash)
                   OR EXISTS (SELECT 1 FROM builds b
-                      WHERE b.scope = l.scope AND b.lock_hash = l.lock_hash AND b.{ACTIVE}))))"
+                      WHERE b.scope = l.scope AND b.lock_hash = l.lock_hash AND b.{ACTIVE}))))",
+        held_sql()
     )
 }
 
@@ -48,9 +68,10 @@ fn lock_needed_sql() -> String {
 
 pub(super) fn may_go_sql() -> String {
     format!(
-        "SELECT NOT EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = ?1)
+        "SELECT NOT EXISTS (SELECT 1 FROM blob_holds h WHERE h.digest = ?1 AND {})
             AND NOT EXISTS (SELECT 1 FROM archives a
                 WHERE a.digest = ?1 AND (a.used_ms > ?2 OR {}))",
+        held_sql(),
         needed_sql()
     )
 }
@@ -123,6 +144,11 @@ impl Collection for SqliteRecords {
         Ok(())
     }
 
+    async fn hold_for_build(&self, build_id: &str, blobs: &[Digest]) -> Result<(), StoreError> {
+        let holder = format!("{BUILD_HOLDER}{build_id}");
+        self.hold_blobs(&holder, blobs).await
+    }
+
     async fn release_blobs(&self, holder: &str) -> Result<u64, StoreError> {
         let done = sqlx::query("DELETE FROM blob_holds WHERE holder = ?")
             .bind(holder)
@@ -149,8 +175,9 @@ impl Collection for SqliteRecords {
         let sql = format!(
             "SELECT a.digest, a.used_ms, {} AS needed FROM archives a
              UNION ALL SELECT h.digest, 0, 1 FROM blob_holds h
-             WHERE h.digest NOT IN (SELECT digest FROM archives) GROUP BY h.digest",
-            needed_sql()
+             WHERE h.digest NOT IN (SELECT digest FROM archives) AND {} GROUP BY h.digest",
+            needed_sql(),
+            held_sql()
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .fetch_all(&self.reader)

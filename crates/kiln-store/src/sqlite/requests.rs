@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::SqliteRecords;
 use super::convert::{self, BUILD_COLUMNS, get};
 use super::outbox::{self, Outgoing};
+use super::{SqliteRecords, collection};
 use crate::clock::millis;
 use crate::error::StoreError;
 use crate::records::Requests;
@@ -171,6 +171,11 @@ impl Requests for SqliteRecords {
                 .map_err(StoreError::database(WHAT))?;
             removed += done.rows_affected();
         }
+        let done = sqlx::query(AssertSqlSafe(collection::drop_holds_sql()))
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::database(WHAT))?;
+        removed += done.rows_affected();
         let committed = transaction.commit().await;
         committed.map_err(StoreError::database(WHAT))?;
         Ok(removed)
