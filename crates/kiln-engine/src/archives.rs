@@ -35,7 +35,7 @@ impl fmt::Debug for HeldArchives {
 #[async_trait]
 impl ArchiveStore for HeldArchives {
     async fn hold(&self, digests: &[Digest]) -> Result<(), HoldError> {
-        let Some(build) = &self.build else {
+        let Some(build) = self.build.as_ref().filter(|_| !digests.is_empty()) else {
             return Ok(());
         };
         let held = self.store.records().hold_for_build(build, digests).await;
