@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use dashmap::DashMap;
 use fs_err as fs;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 
 use crate::backend::{Reporter, Step, Unit};
+use crate::leftovers::Leftover;
 use crate::redact::Redactor;
 
 /// After this many bytes only the last lines are kept until the end.
@@ -115,6 +117,27 @@ impl Logs {
         Ok(futures::stream::unfold(reader, |mut reader| async move {
             reader.next().await.map(|event| (event, reader))
         }))
+    }
+
+    /// Logs that are not open and were not written since then, by their builds' ids.
+    pub(crate) fn unchanged_since(
+        &self,
+        before: SystemTime,
+    ) -> std::io::Result<Vec<(String, Leftover)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(id) = name.and_then(|name| name.strip_suffix(".jsonl")) else {
+                continue;
+            };
+            let metadata = fs::metadata(&path)?;
+            if metadata.modified()? <= before && !self.live.contains_key(id) {
+                let (id, size_bytes) = (id.to_owned(), metadata.len());
+                found.push((id, Leftover { path, size_bytes }));
+            }
+        }
+        Ok(found)
     }
 
     /// Changes whenever a log is opened.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kiln_lock::ResolverSettings;
 
+use crate::collect::Keep;
+
 /// Settings of the engine; all have been checked.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -33,6 +35,8 @@ pub struct EngineSettings {
     pub verify: Verify,
     /// How long a failure that asking again would repeat is remembered.
     pub remember_failure: Duration,
+    /// How long what nothing needs is kept.
+    pub keep: Keep,
     /// A PEM bundle that build steps trust beside their own.
     pub extra_ca: Option<Bytes>,
     /// A private folder for work in progress; the engine empties it at start.

@@ -82,18 +82,34 @@ impl Caller {
         if token.rights.iter().any(|held| *held >= right) {
             return Ok(());
         }
-        Err(ApiError::new(
-            axum::http::StatusCode::FORBIDDEN,
-            Failure::new(
-                FailureClass::Auth,
-                format!("the token `{}` does not allow this", token.name),
-                format!(
-                    "use a token with the right `{}`",
-                    format!("{right:?}").to_lowercase()
-                ),
-            ),
-        ))
+        Err(forbidden(token, right, ""))
     }
+
+    /// Refuses what concerns all workspaces to who has the right in one alone, or in none.
+    pub(crate) fn require_everywhere(&self, right: Right) -> Result<(), ApiError> {
+        match &self.token {
+            None => Ok(()),
+            Some(token) if token.workspace.is_some() => {
+                Err(forbidden(token, right, " that is for all workspaces"))
+            }
+            // It is for all, so any name will do.
+            Some(_) => self.require(right, ""),
+        }
+    }
+}
+
+fn forbidden(token: &Token, right: Right, more: &str) -> ApiError {
+    ApiError::new(
+        axum::http::StatusCode::FORBIDDEN,
+        Failure::new(
+            FailureClass::Auth,
+            format!("the token `{}` does not allow this", token.name),
+            format!(
+                "use a token with the right `{}`{more}",
+                format!("{right:?}").to_lowercase()
+            ),
+        ),
+    )
 }
 
 impl Caller {

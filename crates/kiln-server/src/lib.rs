@@ -3,6 +3,7 @@
 mod access;
 mod builds;
 mod error;
+mod gc;
 mod health;
 mod hooks;
 mod logs;

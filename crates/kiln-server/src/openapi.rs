@@ -15,6 +15,7 @@ use utoipa::OpenApi;
         crate::builds::list,
         crate::builds::defaults,
         crate::logs::logs,
+        crate::gc::collect,
         crate::hooks::list,
         crate::hooks::add,
         crate::hooks::remove,

@@ -10,7 +10,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::access::Token;
 use crate::hooks::HookSettings;
-use crate::{builds, health, hooks, logs, openapi};
+use crate::{builds, gc, health, hooks, logs, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -45,6 +45,7 @@ pub fn router(state: AppState) -> Router {
             "/v1/hooks/{id}/secrets/{number}",
             delete(hooks::remove_secret),
         )
+        .route("/v1/gc", post(gc::collect))
         .route("/v1/defaults", get(builds::defaults))
         .route("/v1/openapi.json", get(openapi::show))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))

@@ -48,12 +48,10 @@ impl CollectionPlan {
 }
 
 /// What a collection removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// How many blobs.
-    pub blobs: u64,
-    /// Their bytes.
-    pub size_bytes: u64,
+    /// The blobs, the longest unused first.
+    pub blobs: Vec<CollectibleBlob>,
     /// How many locks.
     pub locks: u64,
 }
@@ -111,9 +109,8 @@ impl Store {
             })
             .await?;
             let gone = gone?;
-            let sizes = blobs.iter().filter(|blob| gone.contains(&blob.digest));
-            collected.size_bytes += sizes.map(|blob| blob.size_bytes).sum::<u64>();
-            collected.blobs += gone.len() as u64;
+            let went = blobs.iter().filter(|blob| gone.contains(&blob.digest));
+            collected.blobs.extend(went.cloned());
         }
         for locks in plan.locks.chunks(AT_ONCE) {
             collected.locks += self.records().drop_locks(locks, plan.before_ms).await?;
@@ -179,7 +176,7 @@ mod tests {
         let long = store.plan_collection(HOUR * 3).await.unwrap();
         assert_eq!(digests(&long), [], "it has its grace");
         let collected = store.collect(&plan).await.unwrap();
-        assert_eq!((collected.blobs, collected.size_bytes), (1, 5));
+        assert_eq!(collected.blobs, plan.blobs);
         assert!(!store.blobs().contains(&wheel("stray")));
         for kept in ["needed", "held"] {
             assert!(store.blobs().contains(&wheel(kept)), "{kept}");

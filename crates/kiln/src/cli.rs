@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
-use crate::config::{Flags, Settings, VARIABLES, limits};
+use crate::config::{Flags, Settings, VARIABLES, gc, limits};
 use crate::error::{CliError, EXIT_USAGE};
 
 /// Turns descriptions of Python environments into container images, each once.
@@ -43,6 +43,8 @@ enum Command {
     Eject(commands::eject::EjectArgs),
     /// Subscriptions to events.
     Hooks(commands::hooks::HooksArgs),
+    /// Tells what no running build and no current image needs, and removes it.
+    Gc(commands::gc::GcArgs),
     /// Runs the daemon.
     Serve(commands::serve::ServeArgs),
     /// Checks what kiln needs on this machine, and says what is missing.
@@ -95,9 +97,11 @@ impl From<KindArg> for kiln_spec::Kind {
 
 fn variables_help() -> String {
     let limits = limits::VARIABLES.map(|(name, meaning, _)| (name, meaning));
+    let gc = gc::VARIABLES.map(|(name, meaning, _)| (name, meaning));
     let lines = VARIABLES
         .iter()
         .chain(&limits)
+        .chain(&gc)
         .map(|(name, meaning)| format!("  {name:<32} {meaning}\n"));
     format!("Environment variables:\n{}", lines.collect::<String>())
 }
@@ -145,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Lock(args) => block_on(commands::lock::run(settings(None, None)?, args)),
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
+        Command::Gc(args) => block_on(commands::gc::run(settings(None, None)?, args)),
         Command::Serve(args) => {
             let settings = settings(args.listen.clone(), args.registry.clone())?;
             block_on(commands::serve::run(settings))

@@ -64,6 +64,7 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
             verify_after: limits.verify_after,
             verify,
             remember_failure: REMEMBER_FAILURE,
+            keep: settings.gc.keep,
             extra_ca,
             work_dir: data.work(),
             resolver: ResolverSettings {

@@ -83,6 +83,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         let verifying = engine.clone();
         engine.run_beside(async move { verifying.keep_verified(every).await });
     }
+    let every = settings.gc.every;
+    if !every.is_zero() {
+        let collecting = engine.clone();
+        engine.run_beside(async move { collecting.keep_collected(every).await });
+    }
     let state = AppState {
         engine: engine.clone(),
         tokens,

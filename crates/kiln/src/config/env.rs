@@ -53,6 +53,7 @@ pub(super) fn apply(
         }
     };
     file.limits.apply(variable, faults);
+    file.gc.apply(variable, faults);
     path("KILN_DATA", &mut file.data);
     text("KILN_LISTEN", &mut file.listen);
     text("KILN_REGISTRY", &mut file.registry);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::gc::FileGc;
 use super::hooks::FileHooks;
 use super::limits::FileLimits;
 use super::queue::FileQueue;
@@ -39,6 +40,8 @@ pub(crate) struct FileSettings {
     pub(crate) queue: Option<FileQueue>,
     /// Numbers and times.
     pub(crate) limits: FileLimits,
+    /// Garbage collection.
+    pub(crate) gc: FileGc,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -112,6 +112,22 @@ pub(crate) const VARIABLES: [Variable; 12] = [
     ),
 ];
 
+/// Lays a variable over a field of the file.
+pub(super) fn whole_number(
+    name: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    field: &mut Option<u64>,
+    faults: &mut Vec<String>,
+) {
+    let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
+        return;
+    };
+    match value.parse() {
+        Ok(value) => *field = Some(value),
+        Err(_) => faults.push(format!("{name}: `{value}` is not a whole number")),
+    }
+}
+
 impl FileLimits {
     /// Lays the environment over the file.
     pub(super) fn apply(
@@ -120,13 +136,7 @@ impl FileLimits {
         faults: &mut Vec<String>,
     ) {
         for (name, _, field) in VARIABLES {
-            let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
-                continue;
-            };
-            match value.parse() {
-                Ok(value) => *field(self) = Some(value),
-                Err(_) => faults.push(format!("{name}: `{value}` is not a whole number")),
-            }
+            whole_number(name, variable, field(self), faults);
         }
     }
 

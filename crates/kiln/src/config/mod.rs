@@ -2,6 +2,7 @@
 
 mod env;
 mod file;
+pub(crate) mod gc;
 mod hooks;
 pub(crate) mod limits;
 mod parse;
@@ -19,6 +20,7 @@ use url::Url;
 
 pub(crate) use env::VARIABLES;
 pub(crate) use file::FileSettings;
+pub(crate) use gc::Gc;
 pub(crate) use hooks::Hooks;
 pub(crate) use limits::Limits;
 
@@ -65,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) queue: Option<QueueSettings>,
     /// What kiln takes on at once, and for how long it tries.
     pub(crate) limits: Limits,
+    /// Garbage collection.
+    pub(crate) gc: Gc,
 }
 
 /// All that is wrong with the settings.
