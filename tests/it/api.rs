@@ -245,9 +245,9 @@ async fn who_may_not_build_gets_no_hit_either_however_often_it_was_one() {
     }
 }
 
-mod sha2_hex {
+pub(crate) mod sha2_hex {
     /// `sha256sum`, to be independent of the code under test.
-    pub(super) fn sha256_hex(text: &str) -> String {
+    pub(crate) fn sha256_hex(text: &str) -> String {
         use std::io::Write as _;
         let mut child = std::process::Command::new("sha256sum")
             .stdin(std::process::Stdio::piped())

@@ -10,6 +10,7 @@ mod conda;
 mod durable;
 mod eject;
 mod faults;
+mod gc;
 mod hooks;
 mod layers;
 mod leftovers;

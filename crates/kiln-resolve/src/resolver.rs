@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::facts_of;
 use crate::dockerfile_from::base_of;
-use crate::fetch::{Archive, Fetcher};
+use crate::fetch::{Archive, FetchError, Fetcher};
 use crate::target::Target;
 use crate::uv::{self, PypiRequest};
 use crate::{
@@ -485,9 +485,12 @@ impl Resolver {
             .await?;
         let mut found: BTreeMap<String, Installed> = BTreeMap::new();
         for package in candidates {
-            let Some(path) = request.archives.path_of(&package.sha256).await else {
-                continue;
-            };
+            let path = request.archives.path_of(&package.sha256).await;
+            // Without it the lock would be another: better none.
+            let path = path.ok_or_else(|| FetchError::Disk {
+                file_name: package.file_name.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            })?;
             for distribution in distributions(path, &package.file_name).await? {
                 found.entry(distribution.name.clone()).or_insert(Installed {
                     name: distribution.name,
