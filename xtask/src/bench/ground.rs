@@ -1,5 +1,5 @@
-//! What the benchmarks stand on: release builds, a registry that holds the images of a thousand environments, and the
-//! requests for them.
+//! What the benchmarks stand on: release builds, a data folder of their own, and a registry that holds the images of a
+//! thousand environments, with the requests for them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -30,16 +30,11 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Builds and fills; a fresh data folder and a prefix of the registry that nothing else uses.
+    /// Builds the programs; a fresh data folder and a prefix of the registry that nothing else uses.
     pub(super) fn prepare(paths: &Paths, bed: &Bed) -> Result<Self> {
         let (kiln, peer) = stage("release build", || build(paths))?;
         let folder = paths.folder("bench")?;
         let registry = format!("{}/bench-{}", bed.registry_host(), std::process::id());
-        stage("images", || {
-            let mut populate = packages::python();
-            populate.args(["-c", POPULATE]).arg(&kiln).arg(&registry);
-            run(populate.arg(&folder).arg(ENVIRONMENTS))
-        })?;
         let data = folder.join("data");
         if data.exists() {
             fs_err::remove_dir_all(&data)?;
@@ -54,13 +49,28 @@ impl Ground {
         })
     }
 
+    /// Fills the registry, and writes the requests.
+    pub(super) fn populate(&self) -> Result<()> {
+        stage("images", || {
+            let mut populate = packages::python();
+            populate.args(["-c", POPULATE]).arg(&self.kiln);
+            populate.arg(&self.registry).arg(&self.folder);
+            run(populate.arg(ENVIRONMENTS))
+        })
+    }
+
     /// Starts a kiln with default settings.
     pub(super) fn kiln(&self) -> Result<Server> {
+        Server::start(&mut self.serve("data"), "kiln listens on ")
+    }
+
+    /// The command that starts a kiln on a data folder of this name.
+    pub(super) fn serve(&self, data: &str) -> Command {
         let mut serve = Command::new(&self.kiln);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
-        serve.arg(self.folder.join("data"));
+        serve.arg(self.folder.join(data));
         serve.args(["--registry", &self.registry]);
-        Server::start(&mut serve, "kiln listens on ")
+        serve
     }
 
     /// Starts the handler that parses nothing.

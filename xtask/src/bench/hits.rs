@@ -13,6 +13,7 @@ const POSTS: &str = include_str!("posts.lua");
 
 /// Measures and prints.
 pub(super) fn run(ground: &Ground, seconds: u32) -> Result<()> {
+    ground.populate()?;
     let script = ground.script("posts.lua", POSTS)?;
     let (server, peer) = (ground.kiln()?, ground.peer()?);
     let bodies = ground.bodies.as_path();

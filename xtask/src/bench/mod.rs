@@ -3,6 +3,7 @@
 mod ground;
 mod hits;
 mod soak;
+mod start;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -31,6 +32,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 50)]
         rate: u32,
     },
+    /// From the start of a daemon that knows 100,000 builds until it is ready, beside one that knows none.
+    Start,
 }
 
 /// Runs a benchmark.
@@ -40,6 +43,7 @@ pub(crate) fn run(paths: &Paths, bench: &Bench) -> Result<()> {
     let result = Ground::prepare(paths, &bed).and_then(|ground| match bench {
         Bench::Hits { seconds } => hits::run(&ground, *seconds),
         Bench::Soak { minutes, rate } => soak::run(&ground, *minutes, *rate),
+        Bench::Start => start::run(&ground),
     });
     let down = stage("test bed down", || bed.down());
     result.and(down)

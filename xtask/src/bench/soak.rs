@@ -10,6 +10,7 @@ const SOAK: &str = include_str!("soak.py");
 
 /// Runs the load and prints what the process holds meanwhile.
 pub(super) fn run(ground: &Ground, minutes: u32, rate: u32) -> Result<()> {
+    ground.populate()?;
     let server = ground.kiln()?;
     let mut soak = packages::python();
     soak.args(["-c", SOAK, &server.url]);
