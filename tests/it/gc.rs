@@ -102,6 +102,17 @@ async fn what_a_current_generation_needs_stays_and_what_goes_is_fetched_again() 
     }
     assert_eq!(archives(&kiln), needed);
 
+    let log = format!("logs/{}.jsonl", built["build_id"].as_str().unwrap());
+    let log = kiln.data().join(log);
+    let now = std::time::SystemTime::now();
+    for (days, stays) in [(29, true), (31, false)] {
+        let file = fs_err::File::options().write(true).open(&log).unwrap();
+        let written = now - Duration::from_hours(24 * days);
+        file.into_file().set_modified(written).unwrap();
+        run(&kiln, &["gc", "--apply", "--json"]).await;
+        assert_eq!(log.exists(), stays, "{days} days");
+    }
+
     lose(&built["image"]).await;
     let before = fetches(&index);
     let rebuilt = build(&kiln, &text, &[]).await;
