@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// How many answers in a row give one withheld place back.
 const CALM: u32 = 16;
 /// How long the gate stays closed after a 429 that tells nothing; it doubles with each in a row.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// The gate of one host.
 ///
@@ -152,15 +152,15 @@ mod tests {
         let mut pauses = Vec::new();
         for good in [false, false, false, true, false] {
             let before = Instant::now();
-            gate.limited(None, Duration::from_millis(150));
+            gate.limited(None, Duration::from_millis(75));
             // As if it were over.
             let until = gate.state().closed_until.take().unwrap();
-            pauses.push((until - before).as_millis() / 50 * 50);
+            pauses.push((until - before).as_millis() / 25 * 25);
             if good {
                 gate.answered();
             }
         }
-        assert_eq!(pauses, [50, 100, 150, 150, 50]);
+        assert_eq!(pauses, [25, 50, 75, 75, 25]);
     }
 
     #[tokio::test]

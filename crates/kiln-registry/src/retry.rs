@@ -32,13 +32,13 @@ pub struct RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 16 attempts in 10 minutes, pauses from 50 ms to 30 s, `Retry-After` up to 5 minutes. What fails by
+    /// 16 attempts in 10 minutes, pauses from 20 ms to 30 s, `Retry-After` up to 5 minutes. What fails by
     /// chance is soon repeated; a registry that is down is asked less and less.
     fn default() -> Self {
         Self {
             total: Duration::from_mins(10),
             attempts: 16,
-            base_delay: Duration::from_millis(50),
+            base_delay: Duration::from_millis(20),
             max_delay: Duration::from_secs(30),
             max_retry_after: Duration::from_mins(5),
         }
@@ -170,12 +170,12 @@ mod tests {
         assert_eq!(
             ceilings,
             [
-                50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000
+                20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_240, 20_480, 30_000
             ]
         );
         assert_eq!(budget.ceiling(u32::MAX), budget.max_delay);
         assert_eq!(budget.pause(3, None, 0.0), Duration::ZERO);
-        assert_eq!(budget.pause(3, None, 0.5), Duration::from_millis(100));
+        assert_eq!(budget.pause(3, None, 0.5), Duration::from_millis(40));
     }
 
     #[test]
