@@ -30,7 +30,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         let early = random.random_bool(0.2);
         let share = options.builds * kill / options.kills;
         let limit = Instant::now() + PATIENCE;
-        while !early && bed.oracle.ready().count() < share {
+        while !early && bed.oracle.over() < share {
             step(&mut bed, &mut next, options.builds).await?;
             ensure!(Instant::now() < limit, "the builds do not go on");
         }

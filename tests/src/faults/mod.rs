@@ -16,6 +16,7 @@ mod pulled;
 mod records;
 mod registry;
 mod report;
+mod verdict;
 
 use std::path::PathBuf;
 

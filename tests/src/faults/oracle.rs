@@ -104,6 +104,11 @@ impl Oracle {
         open.map(|(id, _)| id.clone()).collect()
     }
 
+    /// How many builds are over.
+    pub(super) fn over(&self) -> usize {
+        self.builds.values().filter(|build| build.is_over()).count()
+    }
+
     /// Builds that are READY as far as anybody was told.
     pub(super) fn ready(&self) -> impl Iterator<Item = (&String, &Accepted)> {
         self.builds
