@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Failure;
+use crate::{EnvironmentId, Failure};
 
-/// The body of `POST /v1/builds`: exactly one of `environment`, `conda`, `requirements` is given.
+/// The body of `POST /v1/builds`: at most one of `environment`, `conda`, `requirements` is given.
+///
+/// A document that has a name, here or in itself, is registered under it. Without a document `name` is
+/// that of a registered environment, and without both the default environment is built.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BuildRequest {
@@ -21,6 +24,12 @@ pub struct BuildRequest {
     /// The text of a pip `requirements.txt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<String>,
+    /// The environment's name in the workspace, in place of the document's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The environment's version; without a document it may be absent or `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The workspace; `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
@@ -118,6 +127,9 @@ pub struct BuildStatus {
     pub image: Option<String>,
     /// All 64 hex digits.
     pub spec_hash: String,
+    /// The environment that the request named or was registered as; only in the answer to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentId>,
     /// The build that made, makes or failed to make the image; null for a hit found in the registry.
     pub build_id: Option<String>,
     /// Where the build is.

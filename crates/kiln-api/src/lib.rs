@@ -1,12 +1,18 @@
 //! Request and response types of kiln's native HTTP API.
 
 mod build;
+mod environments;
 mod failure;
 mod gc;
 mod hooks;
 mod log;
 
 pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
+pub use environments::{
+    AddPackagesRequest, ArchiveRequest, CloneRequest, Environment, EnvironmentDiff, EnvironmentId,
+    EnvironmentList, HistoryEntry, HistoryList, LabelRequest, LayerChange, PackageChange,
+    RegisterRequest, RollbackRequest, SizeChange, ValueChange,
+};
 pub use failure::{Failure, FailureClass};
 pub use gc::{GcArchive, GcReport, GcRequest, GcShare};
 pub use hooks::{

@@ -96,6 +96,7 @@ impl Ticket {
                 cached: false,
                 joined: own.joined,
                 warnings: own.warnings,
+                environment: own.environment,
                 ..latest
             },
             updates: Some(updates),
@@ -118,6 +119,7 @@ impl Ticket {
                 cached: self.status.cached,
                 joined: self.status.joined,
                 warnings: self.status.warnings,
+                environment: self.status.environment,
                 waiter: self.status.waiter.filter(|_| !latest.state.is_final()),
                 ..latest
             };

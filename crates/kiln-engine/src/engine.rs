@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Access, ConnectRegistry};
 use crate::active::ActiveBuild;
 use crate::backend::Backend;
+use crate::environments::{Curated, KnownDocuments};
 use crate::error::EngineError;
 use crate::log::Logs;
 use crate::lookup::Hit;
@@ -63,6 +64,10 @@ pub(crate) struct Inner {
     pub(crate) backends: Vec<Arc<dyn Backend>>,
     pub(crate) logs: Logs,
     pub(crate) settings: EngineSettings,
+    /// Environments that kiln ships.
+    pub(crate) curated: Curated,
+    /// What names were registered with last.
+    pub(crate) known_documents: KnownDocuments,
     default_bases: (String, String),
     /// This process among those that work on these records.
     pub(crate) worker: String,
@@ -106,6 +111,8 @@ impl Engine {
                 accesses: DashMap::new(),
                 backends: parts.backends,
                 logs: parts.logs,
+                curated: Curated::new(&parts.settings.default_environment),
+                known_documents: KnownDocuments::default(),
                 settings: parts.settings,
                 default_bases: parts.default_bases,
                 worker: uuid::Uuid::new_v4().to_string(),

@@ -42,6 +42,12 @@ pub enum EngineError {
     /// The same key came with another request.
     #[error("the idempotency key was used for another request")]
     Conflict,
+    /// The version is there with another document.
+    #[error("the environment `{environment}` is registered with another document")]
+    VersionTaken {
+        /// `NAME:VERSION`.
+        environment: String,
+    },
     /// Too many builds wait.
     #[error("{queued} builds wait already")]
     Full {
@@ -53,6 +59,15 @@ pub enum EngineError {
     /// The engine is stopping.
     #[error("kiln is shutting down")]
     Stopping,
+}
+
+impl From<kiln_spec::NameError> for EngineError {
+    fn from(error: kiln_spec::NameError) -> Self {
+        Self::Invalid {
+            message: error.to_string(),
+            remedy: error.rule().to_owned(),
+        }
+    }
 }
 
 impl EngineError {
@@ -77,6 +92,11 @@ impl EngineError {
                 FailureClass::Invalid,
                 "the idempotency key was used for another request",
                 "send a new key with a new request",
+            ),
+            Self::VersionTaken { environment } => Failure::new(
+                FailureClass::Invalid,
+                format!("the environment `{environment}` is registered with another document"),
+                "versions never change: choose another version, or leave it out for the next",
             ),
             Self::Full { queued, in_scope } => Failure {
                 retryable: true,

@@ -6,7 +6,6 @@ use kiln_oci::Digest;
 use kiln_store::RequestKey;
 
 use crate::engine::Engine;
-use crate::submission::Submission;
 use crate::trigger::{Accepted, Intake, Message, Refused};
 
 #[async_trait]
@@ -19,7 +18,7 @@ impl Intake for Engine {
             )
         })?;
         let key = RequestKey::message(&message.source, &message.id, Digest::of(&message.body));
-        let submission = Submission::from_request(request, message.origin);
+        let submission = self.submission(request, message.origin).await;
         let mut submission = submission.map_err(|error| Refused::from(&error))?;
         submission.options.request = Some(key);
         submission.options.callbacks.extend(message.reply_to);

@@ -11,6 +11,7 @@ mod callbacks;
 mod collect;
 mod commit;
 mod engine;
+mod environments;
 mod error;
 mod failpoint;
 mod follow;
@@ -44,8 +45,14 @@ pub use bases::{Changed, OnBaseChange};
 pub use callbacks::check_callback;
 pub use collect::Keep;
 pub use engine::{Engine, Parts};
+pub use environments::{
+    Archived, DefaultEnvironment, NewVersion, RegisteredVersion, Side, VersionPage, compare,
+    image_of,
+};
 pub use error::EngineError;
-pub use kiln_store::{Callback, RequestKey, Scope};
+pub use kiln_store::{
+    Action, Callback, EnvironmentRow, HistoryRow, ImageRow, NameFilter, RequestKey, Scope,
+};
 pub use log::Logs;
 pub use recent::Question;
 pub use recover::Recovery;

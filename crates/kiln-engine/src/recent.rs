@@ -1,6 +1,6 @@
 //! Requests that were hits, by their bytes: the same bytes again need no parsing.
 
-use kiln_api::{BuildState, BuildStatus};
+use kiln_api::{BuildState, BuildStatus, EnvironmentId};
 use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 use kiln_store::Scope;
@@ -19,6 +19,10 @@ pub struct Question {
     scope: Scope,
     spec_hash: SpecHash,
     warnings: Vec<String>,
+    /// Of a request that names an environment: how often any was changed before it was looked at.
+    changes: Option<u64>,
+    /// The environment, once it is answered.
+    environment: Option<EnvironmentId>,
 }
 
 impl Question {
@@ -43,11 +47,14 @@ impl Submission {
             scope: self.scope.clone(),
             spec_hash: self.spec_hash,
             warnings: self.warnings(),
+            changes: self.names_environment().then_some(self.changes),
+            environment: None,
         })
     }
 }
 
-/// Questions by the digest of the request's body. What a body means changes with nothing but kiln itself.
+/// Questions by the digest of the request's body. What a body means changes with nothing but kiln itself
+/// and, where it names an environment, with what is registered.
 pub(crate) struct Recent(Cache<Digest, Question>);
 
 impl Recent {
@@ -65,6 +72,11 @@ impl Engine {
     /// Keeps what a request asked for that was a hit.
     pub fn keep_question(&self, body: Digest, question: Question, answer: &BuildStatus) {
         if answer.cached && answer.state == BuildState::Ready {
+            let environment = answer.environment.clone();
+            let question = Question {
+                environment,
+                ..question
+            };
             self.inner.recent.0.insert(body, question);
         }
     }
@@ -75,10 +87,17 @@ impl Engine {
         if !inner.taking_work() {
             return None;
         }
+        let changes = inner.known_documents.changes();
+        if question.changes.is_some_and(|known| known != changes) {
+            return None;
+        }
         let destination = inner.settings.registry.as_ref()?;
         let key = (question.scope.clone(), question.spec_hash);
         let hit = inner.known(&key, destination)?;
         let status = status_of(&question.spec_hash, &question.warnings, BuildState::Ready);
-        Some(hit.status(status))
+        Some(hit.status(BuildStatus {
+            environment: question.environment.clone(),
+            ..status
+        }))
     }
 }

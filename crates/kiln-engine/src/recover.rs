@@ -157,6 +157,7 @@ impl Inner {
                 .digest
                 .map(|digest| format!("{}@{digest}", row.repository)),
             spec_hash: row.spec_hash.to_hex(),
+            environment: None,
             build_id: Some(row.id.clone()),
             state,
             generation: row.generation,

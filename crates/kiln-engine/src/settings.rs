@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kiln_lock::ResolverSettings;
 
 use crate::collect::Keep;
+use crate::environments::DefaultEnvironment;
 
 /// Settings of the engine; all have been checked.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct EngineSettings {
     pub work_dir: PathBuf,
     /// What the resolvers are told; recorded in locks.
     pub resolver: ResolverSettings,
+    /// The environment of a build that names none.
+    pub default_environment: DefaultEnvironment,
     /// A text of all resolver settings: a failure is remembered only while they stay.
     pub resolver_key: String,
 }

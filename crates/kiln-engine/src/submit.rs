@@ -19,7 +19,7 @@ use crate::submission::Submission;
 
 impl Engine {
     /// Gets the image of a definition, or starts or joins the build that makes it.
-    pub async fn submit(&self, submission: Submission) -> Result<Ticket, EngineError> {
+    pub async fn submit(&self, mut submission: Submission) -> Result<Ticket, EngineError> {
         let engine = &self.inner;
         if !engine.taking_work() {
             return Err(EngineError::Stopping);
@@ -29,6 +29,7 @@ impl Engine {
         if let Some(ticket) = self.answered_before(&submission).await? {
             return Ok(ticket);
         }
+        self.register_with(&mut submission).await?;
         if !submission.options.refresh
             && let Some(hit) = engine.known(&key, &destination)
         {
@@ -319,7 +320,10 @@ fn known(scope: &Scope, status: &BuildStatus) -> Option<NewEvent> {
 impl Submission {
     /// A status with nothing but the identity and the document's warnings.
     pub(crate) fn status(&self, state: BuildState) -> BuildStatus {
-        status_of(&self.spec_hash, &self.warnings(), state)
+        BuildStatus {
+            environment: self.environment.clone(),
+            ..status_of(&self.spec_hash, &self.warnings(), state)
+        }
     }
 }
 
@@ -333,6 +337,7 @@ pub(crate) fn status_of(
         name: spec_hash.image_name(),
         image: None,
         spec_hash: spec_hash.to_hex(),
+        environment: None,
         build_id: None,
         state,
         generation: None,

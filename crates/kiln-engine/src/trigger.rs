@@ -115,9 +115,10 @@ impl From<&EngineError> for Refused {
             ..
         } = error.failure();
         let refusal = match error {
-            EngineError::Invalid { .. } | EngineError::Spec(_) | EngineError::NotFound { .. } => {
-                Refusal::Invalid
-            }
+            EngineError::Invalid { .. }
+            | EngineError::Spec(_)
+            | EngineError::NotFound { .. }
+            | EngineError::VersionTaken { .. } => Refusal::Invalid,
             EngineError::Conflict => Refusal::Conflict,
             EngineError::Full { .. } => Refusal::Busy,
             EngineError::Store(_) | EngineError::Data(_) | EngineError::Stopping => {

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kiln_api::{BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
-use kiln_engine::{Origin, RequestKey, Scope, Submission, Waiting};
+use kiln_engine::{Origin, RequestKey, Scope, Waiting};
 use kiln_oci::Digest;
 use serde::Deserialize;
 
@@ -31,7 +31,8 @@ const PAGE_LIMIT: u32 = 200;
     (status = 202, description = "The build goes on; `Location` tells where", body = BuildStatus),
     (status = 400, description = "The input is at fault"),
     (status = 401, description = "No valid token"),
-    (status = 409, description = "The Idempotency-Key was used for another request"),
+    (status = 404, description = "There is no environment of this name and version"),
+    (status = 409, description = "The Idempotency-Key was used for another request, or the version is registered with another document"),
     (status = 429, description = "Too many builds wait; `Retry-After` tells when to ask again"),
     (status = 503, description = "The server takes no work now; `Retry-After` tells when to ask again"),
 ))]
@@ -65,7 +66,7 @@ pub(crate) async fn create(
         actor: caller.name.clone(),
         via: "http".into(),
     };
-    let mut submission = Submission::from_request(request, origin)?;
+    let mut submission = state.engine.submission(request, origin).await?;
     submission.options.request = idempotency_key(&headers, &submission.scope, digest)?;
     let question = submission.question();
     let ticket = state.engine.submit(submission).await?;

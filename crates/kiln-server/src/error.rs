@@ -80,7 +80,9 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let failure = error.failure();
         match error {
-            EngineError::Conflict => return Self::new(StatusCode::CONFLICT, failure),
+            EngineError::Conflict | EngineError::VersionTaken { .. } => {
+                return Self::new(StatusCode::CONFLICT, failure);
+            }
             EngineError::Full { .. } => return Self::too_many(failure),
             _ => {}
         }

@@ -1,7 +1,9 @@
 //! kiln's HTTP server: the native API, health and the OpenAPI document.
 
 mod access;
+mod body;
 mod builds;
+mod environments;
 mod error;
 mod gc;
 mod health;

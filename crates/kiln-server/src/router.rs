@@ -10,7 +10,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::access::Token;
 use crate::hooks::HookSettings;
-use crate::{builds, gc, health, hooks, logs, openapi};
+use crate::{builds, environments, gc, health, hooks, logs, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -34,6 +34,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/builds", post(builds::create).get(builds::list))
         .route("/v1/builds/{id}", get(builds::show).delete(builds::cancel))
         .route("/v1/builds/{id}/logs", get(logs::logs))
+        .merge(named_environments())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.
         .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))
@@ -51,4 +52,27 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(TraceLayer::new_for_http())
         .with_state(state)
+}
+
+/// A name's own `/` is `%2F` in a path.
+fn named_environments() -> Router<AppState> {
+    use environments::{
+        add_packages, archive, clone, diff, history, label, list, register, restore, rollback,
+        sharing, show, unlabel, versions,
+    };
+
+    Router::new()
+        .route("/v1/environments", get(list))
+        .route("/v1/environments/{name}", get(show).put(register))
+        .route("/v1/environments/{name}/versions", get(versions))
+        .route("/v1/environments/{name}/history", get(history))
+        .route("/v1/environments/{name}/sharing", get(sharing))
+        .route("/v1/environments/{name}/diff", get(diff))
+        .route("/v1/environments/{name}/labels", post(label))
+        .route("/v1/environments/{name}/labels/{label}", delete(unlabel))
+        .route("/v1/environments/{name}/archive", post(archive))
+        .route("/v1/environments/{name}/restore", post(restore))
+        .route("/v1/environments/{name}/rollback", post(rollback))
+        .route("/v1/environments/{name}/clone", post(clone))
+        .route("/v1/environments/{name}/packages", post(add_packages))
 }

@@ -36,8 +36,8 @@ pub use input::{
     DOCUMENT_LIMIT_BYTES, Input, Kind, Overrides, ParseKindError, Parsed, parse, text_of,
 };
 pub use registered::{
-    DocumentDigest, EnvironmentName, EnvironmentReference, EnvironmentVersion, LATEST, Label,
-    NameError, ParseDocumentDigestError, StoredDocument, Which, next_version,
+    AddPackagesError, DocumentDigest, EnvironmentName, EnvironmentReference, EnvironmentVersion,
+    LATEST, Label, NameError, ParseDocumentDigestError, StoredDocument, Which, next_version,
 };
 pub use requirements::option_table;
 pub use secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};

@@ -41,6 +41,8 @@ enum Command {
     Lock(commands::lock::LockArgs),
     /// Writes a folder that builds the image with plain `docker build`.
     Eject(commands::eject::EjectArgs),
+    /// Named environments and their versions.
+    Env(commands::env::EnvArgs),
     /// Subscriptions to events.
     Hooks(commands::hooks::HooksArgs),
     /// Tells what no running build and no current image needs, and removes it.
@@ -148,6 +150,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         }
         Command::Lock(args) => block_on(commands::lock::run(settings(None, None)?, args)),
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
+        Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
         Command::Gc(args) => block_on(commands::gc::run(settings(None, None)?, args)),
         Command::Serve(args) => {

@@ -99,6 +99,26 @@ impl Client {
         self.answer(request).await
     }
 
+    /// `PUT` of a body to a path.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let request = self.http.put(format!("{}{path}", self.url)).json(body);
+        self.answer(request).await
+    }
+
+    /// `POST` of a body to a path, for an answer of nothing.
+    pub(crate) async fn post_empty(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), CliError> {
+        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        self.send(request).await.map(drop)
+    }
+
     /// `POST` of nothing, for an answer of nothing.
     pub(crate) async fn send_empty(&self, path: &str) -> Result<(), CliError> {
         let request = self.http.post(format!("{}{path}", self.url));

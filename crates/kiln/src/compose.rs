@@ -71,6 +71,7 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
                 channel_priority: settings.channel_priority,
                 index_strategy: settings.index_strategy,
             },
+            default_environment: settings.default_environment.clone(),
             resolver_key: resolver_key(settings),
         },
         default_bases,

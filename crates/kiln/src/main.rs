@@ -7,8 +7,10 @@ mod commands;
 mod compose;
 mod config;
 mod data_lock;
+mod env_text;
 mod error;
 mod input;
+mod own_server;
 mod progress;
 
 use std::process::ExitCode;

@@ -110,6 +110,7 @@ fn status(id: &str) -> BuildStatus {
         name: "azureml/azureml_0".to_owned(),
         image: None,
         spec_hash: "0".repeat(64),
+        environment: None,
         build_id: Some(id.to_owned()),
         state: BuildState::Queued,
         generation: None,

@@ -9,9 +9,9 @@ use kiln_engine::{EngineError, Scope, check_callback};
 use kiln_events::SigningSecret;
 use kiln_store::{EventType, HookRow, NewEvent, NewHook, Replay, StoreError};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::access::{Caller, Right};
+use crate::body::read;
 use crate::error::ApiError;
 use crate::router::AppState;
 
@@ -230,15 +230,6 @@ fn workspace(name: Option<&str>) -> Result<Scope, ApiError> {
     let name = name.unwrap_or("default");
     name.parse()
         .map_err(|_| ApiError::not_found(format!("there is no workspace `{name}`")))
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::invalid(
-            format!("the request is not what it must be: {error}"),
-            "send JSON as /v1/openapi.json describes it",
-        )
-    })
 }
 
 fn fault(error: StoreError) -> ApiError {

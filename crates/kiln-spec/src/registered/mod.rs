@@ -1,6 +1,7 @@
 //! Environments as a registry of them keeps them: names, versions, documents without credentials, and
 //! when two documents are equal.
 
+mod add;
 mod build_tree;
 mod digest;
 mod names;
@@ -9,6 +10,7 @@ mod sections;
 mod stored;
 mod view;
 
+pub use add::AddPackagesError;
 pub use digest::{DocumentDigest, ParseDocumentDigestError};
 pub use names::{
     EnvironmentName, EnvironmentReference, EnvironmentVersion, LATEST, Label, NameError, Which,

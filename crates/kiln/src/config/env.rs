@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::FileSettings;
 
 /// Every variable that kiln reads, and what it sets.
-pub(crate) const VARIABLES: [(&str, &str); 19] = [
+pub(crate) const VARIABLES: [(&str, &str); 21] = [
     ("KILN_CONFIG", "the configuration file"),
     ("KILN_DATA", "data"),
     ("KILN_LISTEN", "listen"),
@@ -18,6 +18,11 @@ pub(crate) const VARIABLES: [(&str, &str); 19] = [
     ("KILN_BASE_CATALOG", "base.catalog"),
     ("KILN_BASE_CPU", "base.cpu"),
     ("KILN_BASE_GPU", "base.gpu"),
+    ("KILN_DEFAULT_ENVIRONMENT_BASE", "default_environment.base"),
+    (
+        "KILN_DEFAULT_ENVIRONMENT_PYTHON",
+        "default_environment.python",
+    ),
     ("KILN_CONDA_CHANNEL_ALIAS", "conda.channel_alias"),
     ("KILN_CONDA_CHANNEL_PRIORITY", "conda.channel_priority"),
     ("KILN_PYPI_INDEX_URL", "pypi.index_url"),
@@ -61,6 +66,9 @@ pub(super) fn apply(
     path("KILN_BASE_CATALOG", &mut file.base.catalog);
     text("KILN_BASE_CPU", &mut file.base.cpu);
     text("KILN_BASE_GPU", &mut file.base.gpu);
+    let default = &mut file.default_environment;
+    text("KILN_DEFAULT_ENVIRONMENT_BASE", &mut default.base);
+    text("KILN_DEFAULT_ENVIRONMENT_PYTHON", &mut default.python);
     text("KILN_CONDA_CHANNEL_ALIAS", &mut file.conda.channel_alias);
     text(
         "KILN_CONDA_CHANNEL_PRIORITY",

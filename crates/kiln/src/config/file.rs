@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::gc::FileGc;
+use super::default_environment::FileDefaultEnvironment;
 use super::hooks::FileHooks;
 use super::limits::FileLimits;
 use super::queue::FileQueue;
@@ -28,6 +29,8 @@ pub(crate) struct FileSettings {
     pub(crate) auth: Auth,
     /// Base images.
     pub(crate) base: Base,
+    /// The environment of a build that names none.
+    pub(crate) default_environment: FileDefaultEnvironment,
     /// conda.
     pub(crate) conda: Conda,
     /// PyPI.

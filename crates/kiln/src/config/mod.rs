@@ -1,5 +1,6 @@
 //! kiln's settings: one file, then the environment, then flags; all faults are reported at once.
 
+mod default_environment;
 mod env;
 mod file;
 pub(crate) mod gc;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use kiln_engine::DefaultEnvironment;
 use kiln_lock::{ChannelPriority, IndexStrategy};
 use kiln_queue::QueueSettings;
 use kiln_server::Token;
@@ -61,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) docker_host: Option<String>,
     /// The `kiln-install` binary; `None` is the one beside kiln's own.
     pub(crate) install_binary: Option<PathBuf>,
+    /// The environment of a build that names none.
+    pub(crate) default_environment: DefaultEnvironment,
     /// Webhooks.
     pub(crate) hooks: Hooks,
     /// The queue, where there is one.

@@ -88,6 +88,7 @@ pub(super) fn settings(
         uv: file.pypi.uv,
         docker_host: file.docker.host,
         install_binary: file.docker.install_binary,
+        default_environment: file.default_environment.checked(faults),
         limits: file.limits.checked(),
         gc: file.gc.checked(),
     }

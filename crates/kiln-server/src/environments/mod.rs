@@ -1,0 +1,52 @@
+//! `/v1/environments`: named environments of a workspace.
+
+mod change;
+mod read;
+mod register;
+mod shown;
+
+pub(crate) use change::*;
+pub(crate) use read::*;
+pub(crate) use register::*;
+
+use kiln_engine::{Origin, Scope};
+use kiln_spec::{EnvironmentName, EnvironmentVersion, LATEST, NameError, Which};
+
+use crate::access::{Caller, Right};
+use crate::error::ApiError;
+
+/// The workspace of a request, if the caller may do this in it.
+fn scope(caller: &Caller, right: Right, workspace: Option<&str>) -> Result<Scope, ApiError> {
+    let workspace = workspace.unwrap_or("default");
+    caller.require(right, workspace)?;
+    workspace
+        .parse()
+        .map_err(|_| ApiError::not_found(format!("there is no workspace `{workspace}`")))
+}
+
+fn origin(caller: &Caller) -> Origin {
+    Origin {
+        actor: caller.name.clone(),
+        via: "http".into(),
+    }
+}
+
+fn invalid(error: &NameError) -> ApiError {
+    ApiError::invalid(error.to_string(), error.rule())
+}
+
+fn name(text: &str) -> Result<EnvironmentName, ApiError> {
+    text.parse().map_err(|error| invalid(&error))
+}
+
+fn version(text: &str) -> Result<EnvironmentVersion, ApiError> {
+    text.parse().map_err(|error| invalid(&error))
+}
+
+/// A version, or `latest`, which it is where nothing is said.
+fn which(text: Option<&str>) -> Result<Which, ApiError> {
+    match text {
+        None | Some(LATEST) => Ok(Which::Latest),
+        Some(text) => version(text).map(Which::Version),
+    }
+}
