@@ -9,6 +9,7 @@ mod cache;
 mod conda;
 mod durable;
 mod eject;
+mod environments;
 mod faults;
 mod gc;
 mod hooks;

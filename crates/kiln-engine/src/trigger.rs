@@ -115,17 +115,17 @@ impl From<&EngineError> for Refused {
             ..
         } = error.failure();
         let refusal = match error {
-            EngineError::Invalid { .. }
-            | EngineError::Spec(_)
-            | EngineError::NotFound { .. }
-            | EngineError::VersionTaken { .. } => Refusal::Invalid,
             EngineError::Conflict => Refusal::Conflict,
             EngineError::Full { .. } => Refusal::Busy,
             EngineError::Store(_) | EngineError::Data(_) | EngineError::Stopping => {
                 Refusal::Unavailable
             }
             EngineError::Failed(_) if retryable => Refusal::Unavailable,
-            EngineError::Failed(_) => Refusal::Invalid,
+            EngineError::Invalid { .. }
+            | EngineError::Spec(_)
+            | EngineError::NotFound { .. }
+            | EngineError::VersionTaken { .. }
+            | EngineError::Failed(_) => Refusal::Invalid,
         };
         Self {
             refusal,

@@ -209,7 +209,7 @@ async fn act(
                 ..*request
             };
             let made: Environment = client.put(&path(&name, ""), &request).await?;
-            return asked.tell(&made, env_text::version(&made));
+            return asked.tell(&made, &env_text::version(&made));
         }
         Prepared::Other(action) => action,
     };
@@ -218,7 +218,7 @@ async fn act(
         Action::List { prefix, archived } => asked.list(prefix.as_deref(), archived).await,
         Action::Show { environment } => {
             let shown = asked.show(&environment).await?;
-            asked.tell(&shown, env_text::whole(&shown))
+            asked.tell(&shown, &env_text::whole(&shown))
         }
         Action::Versions { name } => asked.versions(&name).await,
         Action::History { name } => asked.history(&name).await,
@@ -281,9 +281,9 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn tell(&self, answer: &impl Serialize, text: String) -> Result<(), CliError> {
+    fn tell(&self, answer: &impl Serialize, text: &str) -> Result<(), CliError> {
         if !self.json {
-            return super::print(&text);
+            return super::print(text);
         }
         super::print(&serde_json::to_string(answer).expect("an answer is plain data"))
     }
@@ -311,7 +311,7 @@ impl Asked<'_> {
         request: &impl Serialize,
     ) -> Result<(), CliError> {
         let made: Environment = self.client.post(&path(name, rest), request).await?;
-        self.tell(&made, env_text::version(&made))
+        self.tell(&made, &env_text::version(&made))
     }
 
     async fn show(&self, environment: &EnvironmentReference) -> Result<Environment, CliError> {
@@ -350,12 +350,12 @@ impl Asked<'_> {
     async fn list(&self, prefix: Option<&str>, archived: bool) -> Result<(), CliError> {
         let query = [("prefix", prefix), ("archived", archived.then_some("true"))];
         let all = self.all("/v1/environments", "after", &query).await?;
-        self.tell(&all, env_text::list(&all.value))
+        self.tell(&all, &env_text::list(&all.value))
     }
 
     async fn versions(&self, name: &EnvironmentName) -> Result<(), CliError> {
         let all = self.all(&path(name, "/versions"), "before", &[]).await?;
-        self.tell(&all, env_text::list(&all.value))
+        self.tell(&all, &env_text::list(&all.value))
     }
 
     async fn history(&self, name: &EnvironmentName) -> Result<(), CliError> {
@@ -370,7 +370,7 @@ impl Asked<'_> {
             all.value.extend(page.value);
             all.next = page.next;
             if all.next.is_none() {
-                return self.tell(&all, env_text::history(&all.value));
+                return self.tell(&all, &env_text::history(&all.value));
             }
         }
     }
@@ -393,7 +393,7 @@ impl Asked<'_> {
             ("other", other),
         ];
         let diff: EnvironmentDiff = self.get(&path(&from.name, "/diff"), &query).await?;
-        self.tell(&diff, env_text::diff(&diff))
+        self.tell(&diff, &env_text::diff(&diff))
     }
 
     async fn label(
