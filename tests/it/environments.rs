@@ -391,7 +391,7 @@ fn the_command_line_does_the_same_with_and_without_a_server() {
     let exported = ok(&["env", "export", "tools@stable", "--source"]);
     assert_eq!(exported.stdout, requirements("1.0"));
     let diff = ok(&["env", "diff", "tools:1", "tools:2"]);
-    assert!(diff.stdout.contains("pip foo: ==1.0 -> ==2.0"), "{diff:?}");
+    assert!(diff.stdout.contains("pip foo: ==1 -> ==2"), "{diff:?}");
     server.terminate().unwrap();
 
     ok(&["env", "rollback", "tools:1"]);

@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod azureml;
 mod cache;
 mod conda;
 mod durable;

@@ -15,6 +15,7 @@ mod packages;
 mod paths;
 mod process;
 mod quickstart;
+mod sdk;
 mod stamp;
 mod test_run;
 mod testbed;

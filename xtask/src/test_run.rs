@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::packages;
 use crate::paths::Paths;
 use crate::process::{output, run as run_command, stage};
+use crate::sdk;
 use crate::testbed::{self, Extent};
 use crate::tools::{self, Tool};
 
@@ -30,6 +31,7 @@ fn with_bed(
     runner: &[String],
 ) -> Result<()> {
     let broker = stage("message broker", tools::nats_server)?;
+    let sdks = stage("Azure ML SDKs", || sdk::ensure(paths))?;
     let binaries = stage("build kiln", || Binaries::build(paths))?;
     stage("base image Dockerfiles", || verify_base_images(paths, bed))?;
     let path = tools::search_path(nextest)?;
@@ -41,6 +43,7 @@ fn with_bed(
         command.env("KILN_TEST_REGISTRY", bed.registry_host());
         command.env("KILN_TEST_CHANNELS", bed.channels());
         command.env("KILN_TEST_NATS_SERVER", &broker);
+        command.envs(sdks.iter().map(|(variable, folder)| (variable, folder)));
     };
     // Arguments choose what is run, so there are no doc tests with them.
     let everything = runner.is_empty();

@@ -1,6 +1,10 @@
 //! A plan as a folder of its own, which builds with plain `docker build`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+
+use kiln_lock::Lock;
+use kiln_oci::Digest;
 
 use crate::context::{Content, ContextFile};
 use crate::plan::{Plan, Tool};
@@ -13,6 +17,63 @@ fn text(path: &str, text: String) -> ContextFile {
         mode: 0o644,
         content: Content::Bytes(text.into_bytes()),
     }
+}
+
+/// A list of archives (SHA-256, path, address or `-` where there is none) and a script that fetches them; no
+/// files when there are no archives.
+fn fetched<'a>(
+    lock: &Lock,
+    archives: impl Iterator<Item = (&'a Digest, &'a str)>,
+) -> Vec<ContextFile> {
+    let conda = lock
+        .conda
+        .iter()
+        .map(|package| (&package.sha256, &package.url));
+    let wheels = lock.pip.iter().map(|wheel| (&wheel.sha256, &wheel.url));
+    let addresses: HashMap<_, _> = conda.chain(wheels).collect();
+    let mut lines = String::new();
+    for (digest, path) in archives {
+        let plain = |url: &&&String| url.starts_with("http") && !url.contains(char::is_whitespace);
+        let address = addresses.get(digest).filter(plain);
+        let address = address.map_or("-", |url| url.as_str());
+        let _ = writeln!(lines, "{} {path} {address}", digest.to_hex());
+    }
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let script = ContextFile {
+        mode: 0o755,
+        ..text("fetch.sh", FETCH.to_owned())
+    };
+    vec![text("archives.txt", lines), script]
+}
+
+/// What installs a lock on a machine, without any image: the lock, `kiln-install`, and a script that fetches
+/// the archives into `archives/`.
+pub fn install_folder(lock: &Lock) -> Vec<ContextFile> {
+    let conda = lock
+        .conda
+        .iter()
+        .map(|package| (&package.sha256, &package.file_name));
+    let wheels = lock
+        .pip
+        .iter()
+        .map(|wheel| (&wheel.sha256, &wheel.file_name));
+    let archives: Vec<_> = conda
+        .chain(wheels)
+        .map(|(digest, name)| (digest, format!("archives/{name}")))
+        .collect();
+    let archives = archives
+        .iter()
+        .map(|(digest, path)| (*digest, path.as_str()));
+    let mut files = fetched(lock, archives);
+    files.push(text("lock.json", lock.to_json()));
+    files.push(ContextFile {
+        path: "kiln-install".into(),
+        mode: 0o755,
+        content: Content::InstallBinary,
+    });
+    files
 }
 
 impl Plan {
@@ -38,43 +99,13 @@ impl Plan {
         if let Some(user) = &self.user_dockerfile {
             files.push(text("user/Dockerfile", user.text.clone()));
         }
-        let archives = self.archives();
-        if !archives.is_empty() {
-            files.push(text("archives.txt", archives));
-            files.push(ContextFile {
-                mode: 0o755,
-                ..text("fetch.sh", FETCH.to_owned())
-            });
-        }
+        let archives = self.context.iter().filter_map(|file| match &file.content {
+            Content::Archive(digest) => Some((digest, file.path.as_str())),
+            Content::Bytes(_) | Content::InstallBinary | Content::Link(_) => None,
+        });
+        files.extend(fetched(&self.lock, archives));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files
-    }
-
-    /// A line of SHA-256, path and address for every archive; `-` where it has no address.
-    fn archives(&self) -> String {
-        let mut lines = String::new();
-        for file in &self.context {
-            let Content::Archive(digest) = &file.content else {
-                continue;
-            };
-            let conda = self
-                .lock
-                .conda
-                .iter()
-                .map(|package| (&package.sha256, &package.url));
-            let wheels = self
-                .lock
-                .pip
-                .iter()
-                .map(|wheel| (&wheel.sha256, &wheel.url));
-            let known = conda.chain(wheels).find(|(sha256, _)| *sha256 == digest);
-            let plain =
-                |url: &&String| url.starts_with("http") && !url.contains(char::is_whitespace);
-            let address = known.map(|(_, url)| url).filter(plain);
-            let address = address.map_or("-", String::as_str);
-            let _ = writeln!(lines, "{} {} {address}", digest.to_hex(), file.path);
-        }
-        lines
     }
 
     fn readme(&self) -> String {

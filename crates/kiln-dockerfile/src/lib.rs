@@ -53,6 +53,7 @@ pub use ast::{Dockerfile, Instruction, Mount};
 pub use base::{BaseImage, user_image_name};
 pub use context::{Content, ContextFile, Sources, write_tar};
 pub use error::PlanError;
+pub use folder::install_folder;
 pub use local_images::LocalImages;
 pub use plan::{Installer, Plan, PlanInput, SecretMount, Tool, plan};
 pub use quote::{EnvName, EnvValue, Part};

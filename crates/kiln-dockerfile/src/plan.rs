@@ -102,6 +102,13 @@ pub struct Plan {
     pub(crate) lock: Lock,
 }
 
+impl Plan {
+    /// What is installed.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+}
+
 /// Makes the plan.
 ///
 /// # Errors

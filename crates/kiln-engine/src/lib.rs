@@ -10,6 +10,7 @@ mod bases;
 mod callbacks;
 mod collect;
 mod commit;
+mod eject;
 mod engine;
 mod environments;
 mod error;
@@ -44,6 +45,7 @@ pub use backend::{
 pub use bases::{Changed, OnBaseChange};
 pub use callbacks::check_callback;
 pub use collect::Keep;
+pub use eject::Ejected;
 pub use engine::{Engine, Parts};
 pub use environments::{
     Archived, DefaultEnvironment, NewVersion, RegisteredVersion, Side, VersionPage, compare,

@@ -140,6 +140,22 @@ impl Logs {
         Ok(found)
     }
 
+    /// The events that a log has in its file now.
+    pub async fn read_so_far(&self, build_id: &str) -> std::io::Result<Vec<LogEvent>> {
+        let file = fs::tokio::File::open(self.path(build_id)).await?;
+        let mut reader = Reader {
+            lines: BufReader::new(file),
+            changed: None,
+            after: 0,
+            partial: Vec::new(),
+        };
+        let mut events = Vec::new();
+        while let Some(event) = reader.next().await {
+            events.push(event);
+        }
+        Ok(events)
+    }
+
     /// Changes whenever a log is opened.
     pub(crate) fn opened(&self) -> watch::Receiver<u64> {
         self.opened.subscribe()

@@ -1,6 +1,7 @@
 //! kiln's HTTP server: the native API, health and the OpenAPI document.
 
 mod access;
+mod azureml;
 mod body;
 mod builds;
 mod environments;

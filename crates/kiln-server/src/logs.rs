@@ -74,7 +74,8 @@ pub(crate) async fn logs(
     Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }
 
-fn plain(event: &LogEvent) -> Option<String> {
+/// An event as a line of plain text.
+pub(crate) fn plain(event: &LogEvent) -> Option<String> {
     match event.kind {
         LogKind::Line => Some(format!("{}\n", event.text)),
         LogKind::State => Some(format!("== {}\n", event.text)),

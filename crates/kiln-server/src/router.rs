@@ -1,5 +1,6 @@
 //! All routes.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,8 +10,9 @@ use kiln_engine::Engine;
 use tower_http::trace::TraceLayer;
 
 use crate::access::Token;
+use crate::azureml::Told;
 use crate::hooks::HookSettings;
-use crate::{builds, environments, gc, health, hooks, logs, openapi};
+use crate::{azureml, builds, environments, gc, health, hooks, logs, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -24,6 +26,28 @@ pub struct AppState {
     pub tokens: Arc<[Arc<Token>]>,
     /// Webhooks.
     pub hooks: Arc<HookSettings>,
+    /// The static installer.
+    pub install_binary: Arc<Path>,
+    /// Whose end Azure ML's SDKs may know.
+    pub(crate) told: Arc<Told>,
+}
+
+impl AppState {
+    /// What handlers work with.
+    pub fn new(
+        engine: Engine,
+        tokens: Arc<[Arc<Token>]>,
+        hooks: HookSettings,
+        install_binary: PathBuf,
+    ) -> Self {
+        Self {
+            engine,
+            tokens,
+            hooks: Arc::new(hooks),
+            install_binary: install_binary.into(),
+            told: Arc::default(),
+        }
+    }
 }
 
 /// The server's routes.
@@ -49,6 +73,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/gc", post(gc::collect))
         .route("/v1/defaults", get(builds::defaults))
         .route("/v1/openapi.json", get(openapi::show))
+        .merge(azureml::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(TraceLayer::new_for_http())
         .with_state(state)

@@ -7,6 +7,7 @@ mod clock;
 mod collect;
 mod data_dir;
 mod error;
+mod links;
 mod records;
 mod rows;
 mod scope;
@@ -26,6 +27,7 @@ pub use clock::{Clock, ManualClock, Moment, SystemClock};
 pub use collect::{Collected, CollectibleBlob, CollectionPlan};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
+pub use links::LinkSigner;
 pub use records::{
     Builds, Collection, Commits, Credentials, Environments, Events, Failures, Hooks, Images, Locks,
     Queue, Records, Requests, TakeAway,

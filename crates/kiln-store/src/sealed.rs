@@ -18,35 +18,41 @@ const NONCE_BYTES: usize = 24;
 #[derive(Clone)]
 pub(crate) struct Sealer(XChaCha20Poly1305);
 
-impl Sealer {
-    /// Reads the key, or makes it: 32 random bytes, readable by the owner alone.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        use std::os::unix::fs::OpenOptionsExt as _;
+/// Reads the key, or makes it: 32 random bytes, readable by the owner alone.
+pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
 
-        if !path.exists() {
-            let mut key = Zeroizing::new([0; KEY_BYTES]);
-            rand::rng().fill_bytes(key.as_mut());
-            let folder = path.parent().unwrap_or_else(|| Path::new("."));
-            let mut file = tempfile::Builder::new()
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
-                .tempfile_in(folder)
-                .map_err(StoreError::file(path))?;
-            std::io::Write::write_all(&mut file, key.as_ref()).map_err(StoreError::file(path))?;
-            file.as_file().sync_all().map_err(StoreError::file(path))?;
-            // Another process may have been first: its key counts.
-            let _ = file.persist_noclobber(path);
-            let folder_synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-            folder_synced.map_err(StoreError::file(folder))?;
-        }
-        let mut bytes = Zeroizing::new(Vec::new());
-        let mut file = fs::OpenOptions::new();
-        file.read(true).options_mut().mode(0o600);
-        let mut file = file.open(path).map_err(StoreError::file(path))?;
-        std::io::Read::read_to_end(&mut file, &mut bytes).map_err(StoreError::file(path))?;
-        let key: &[u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| {
-            StoreError::Integrity(format!("{} is no key of {KEY_BYTES} bytes", path.display()))
-        })?;
-        Ok(Self(XChaCha20Poly1305::new(Key::from_slice(key))))
+    if !path.exists() {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        rand::rng().fill_bytes(key.as_mut());
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .tempfile_in(folder)
+            .map_err(StoreError::file(path))?;
+        std::io::Write::write_all(&mut file, key.as_ref()).map_err(StoreError::file(path))?;
+        file.as_file().sync_all().map_err(StoreError::file(path))?;
+        // Another process may have been first: its key counts.
+        let _ = file.persist_noclobber(path);
+        let folder_synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        folder_synced.map_err(StoreError::file(folder))?;
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let mut file = fs::OpenOptions::new();
+    file.read(true).options_mut().mode(0o600);
+    let mut file = file.open(path).map_err(StoreError::file(path))?;
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(StoreError::file(path))?;
+    let key: [u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| {
+        StoreError::Integrity(format!("{} is no key of {KEY_BYTES} bytes", path.display()))
+    })?;
+    Ok(Zeroizing::new(key))
+}
+
+impl Sealer {
+    /// Seals with the key of this file, which is made where it is missing.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let key = read_key(path)?;
+        Ok(Self(XChaCha20Poly1305::new(Key::from_slice(key.as_ref()))))
     }
 
     /// Nonce and ciphertext.

@@ -7,6 +7,7 @@ use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemClock};
 use crate::data_dir::DataDir;
 use crate::error::StoreError;
+use crate::links::LinkSigner;
 use crate::records::Records;
 use crate::sqlite::SqliteRecords;
 
@@ -16,6 +17,7 @@ pub struct Store {
     data: DataDir,
     records: Arc<dyn Records>,
     blobs: Blobs,
+    links: LinkSigner,
 }
 
 impl Store {
@@ -30,10 +32,12 @@ impl Store {
         let (database, key) = (data.database(), data.secret_key());
         let records = SqliteRecords::open_with(&database, &key, clock).await?;
         let blobs = Blobs::open(data.blobs())?;
+        let links = LinkSigner::open(&key)?;
         Ok(Self {
             data,
             records: Arc::new(records),
             blobs,
+            links,
         })
     }
 
@@ -50,6 +54,11 @@ impl Store {
     /// The records, to be kept.
     pub fn shared_records(&self) -> Arc<dyn Records> {
         Arc::clone(&self.records)
+    }
+
+    /// Signs addresses that need no token.
+    pub fn links(&self) -> &LinkSigner {
+        &self.links
     }
 
     /// The blobs.

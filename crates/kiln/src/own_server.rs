@@ -64,11 +64,12 @@ impl Api {
             workspace: None,
             rights: vec![Right::Admin],
         };
-        let state = AppState {
-            engine: engine.clone(),
-            tokens: Arc::new([Arc::new(token)]),
-            hooks: Arc::new(HookSettings::default()),
-        };
+        let state = AppState::new(
+            engine.clone(),
+            Arc::new([Arc::new(token)]),
+            HookSettings::default(),
+            compose::install_binary(settings)?,
+        );
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         engine.run_beside(async move {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use fs_err as fs;
-use kiln_dockerfile::{BaseImage, Content, ContextFile, Installer, PlanInput, plan};
+use kiln_dockerfile::{Content, ContextFile, Installer};
 use kiln_engine::{Archives, Verify};
 
 use crate::cli::InputArgs;
@@ -43,41 +43,15 @@ pub(crate) async fn run(settings: Settings, args: EjectArgs) -> Result<(), CliEr
     check_empty(&args.output)?;
     let _lock = super::lock::exclusive(&settings).await?;
     let engine = compose::engine(&settings, Verify::First).await?;
-    let kiln = args.installer == InstallerArg::Kiln;
-    let locked = engine
-        .lock(&submission, true)
-        .await
-        .map_err(CliError::Failure)?;
-    let resolved = &locked.resolved;
-    let pinned = resolved
-        .base
-        .as_ref()
-        .map(|base| base.reference.with_digest(base.manifest_digest));
-    let planned = plan(&PlanInput {
-        definition: &submission.parsed.definition,
-        spec_hash: submission.spec_hash,
-        lock: &resolved.lock,
-        facts: &resolved.facts,
-        base: pinned
-            .as_ref()
-            .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
-        installer: if kiln {
-            Installer::Kiln
-        } else {
-            Installer::Micromamba
-        },
-        extra_ca: settings.extra_ca.is_some(),
-        private: !submission.parsed.credentials.is_empty(),
-    })
-    .map_err(|error| {
-        CliError::input(
-            error.to_string(),
-            "change the environment as the message says",
-        )
-    })?;
+    let installer = match args.installer {
+        InstallerArg::Kiln => Installer::Kiln,
+        InstallerArg::Micromamba => Installer::Micromamba,
+    };
+    let ejected = engine.eject(&submission, installer, true).await;
+    let ejected = ejected.map_err(CliError::Failure)?;
+    let (planned, archives) = (ejected.plan, ejected.archives);
     let install_binary = compose::install_binary(&settings)?;
     let output = args.output.clone();
-    let archives = locked.archives;
     let files = planned.folder();
     let written = tokio::task::spawn_blocking(move || {
         files

@@ -3,8 +3,8 @@
 pub(crate) mod build;
 pub(crate) mod doctor;
 pub(crate) mod eject;
-pub(crate) mod gc;
 pub(crate) mod env;
+pub(crate) mod gc;
 pub(crate) mod hash;
 pub(crate) mod hooks;
 pub(crate) mod lock;

@@ -9,7 +9,7 @@ use kiln_queue::{Broker, Queue};
 use kiln_server::{AppState, Egress, HookSettings, deliver_events};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -43,6 +43,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         ));
     };
     allow_many_files();
+    // Before anybody can know that kiln is there.
+    let mut signals = StopSignals::listen()
+        .map_err(|error| CliError::kiln("kiln can't listen for signals", &error))?;
     let listener = listen(settings.listen).map_err(|error| {
         CliError::kiln(&format!("kiln can't listen on {}", settings.listen), &error)
     })?;
@@ -88,11 +91,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         let collecting = engine.clone();
         engine.run_beside(async move { collecting.keep_collected(every).await });
     }
-    let state = AppState {
-        engine: engine.clone(),
+    let state = AppState::new(
+        engine.clone(),
         tokens,
-        hooks: Arc::new(hooks),
-    };
+        hooks,
+        compose::install_binary(&settings)?,
+    );
     let queue = broker
         .as_ref()
         .map(|broker| Queue::start(broker, Arc::new(engine.clone()), &shutdown));
@@ -102,7 +106,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
         result = &mut server => {
             return result.map_err(|error| CliError::kiln("the server stopped", &error));
         }
-        () = stop_signal() => {}
+        () = signals.next() => {}
     }
     tracing::info!("stopping: no new work is taken");
     shutdown.cancel();
@@ -117,7 +121,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     };
     tokio::select! {
         () = drain => {}
-        () = stop_signal() => tracing::warn!("stopping at once"),
+        () = signals.next() => tracing::warn!("stopping at once"),
     }
     drop(lock);
     Ok(())
@@ -146,17 +150,26 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn stop_signal() {
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "kiln can't listen for SIGTERM");
-            return std::future::pending().await;
+/// SIGTERM and SIGINT, from the time this is made on.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::gc::FileGc;
 use super::default_environment::FileDefaultEnvironment;
+use super::gc::FileGc;
 use super::hooks::FileHooks;
 use super::limits::FileLimits;
 use super::queue::FileQueue;
