@@ -17,6 +17,7 @@ use crate::backend::PullSecret;
 use crate::engine::Inner;
 use crate::error::of_store;
 use crate::redact::Redactor;
+use crate::uploads::Uploads;
 
 /// Makes a registry client that asks this source for credentials.
 pub type ConnectRegistry = Arc<dyn Fn(Arc<dyn CredentialSource>) -> RegistryClient + Send + Sync>;
@@ -60,8 +61,9 @@ impl Inner {
             Arc::new(logins),
             Arc::clone(&self.operator_logins),
         ]));
+        let journal = Arc::new(Uploads::new(self.store.data().uploads(), scope));
         let access = Arc::new(Access {
-            registry: (self.connect_registry)(Arc::clone(&logins)),
+            registry: (self.connect_registry)(Arc::clone(&logins)).with_journal(journal),
             credentials: Credentials::new(
                 stored.iter().filter_map(Credential::of_inline).collect(),
             ),

@@ -33,6 +33,7 @@ mod submit;
 #[cfg(test)]
 mod testing;
 mod trigger;
+mod uploads;
 mod verify;
 mod worker;
 

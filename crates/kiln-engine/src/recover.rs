@@ -6,6 +6,7 @@ use kiln_store::{BuildRow, KnownImage};
 use crate::backend::Backend;
 use crate::engine::{Engine, Inner, Key};
 use crate::error::{EngineError, of_store};
+use crate::uploads::open_uploads;
 
 /// What becomes of unfinished builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ impl Engine {
         let inner = &self.inner;
         let records = inner.store.records();
         inner.store.data().sweep()?;
+        // Those of this process come later.
+        let uploads = open_uploads(&inner.store.data().uploads());
         let interrupted = records.reset_other_workers(&inner.worker).await?;
         let unfinished = records.unfinished_builds().await?;
         if interrupted > 0 {
@@ -35,12 +38,15 @@ impl Engine {
             for (row, _) in &unfinished {
                 inner.abandon(row).await?;
             }
-            if unfinished.is_empty() {
+            if unfinished.is_empty() && uploads.is_empty() {
                 return Ok(());
             }
         }
         let engine = self.clone();
-        let sweeping = async move { engine.sweep().await };
+        let sweeping = async move {
+            engine.sweep().await;
+            engine.inner.end_uploads(uploads).await;
+        };
         match recovery {
             // The daemon answers meanwhile; leftovers are nobody's.
             Recovery::Resume => drop(inner.tasks.spawn(sweeping)),

@@ -11,6 +11,7 @@ use url::Url;
 use crate::builder::RegistryClientBuilder;
 use crate::error::{Operation, RegistryError};
 use crate::fault::Fault;
+use crate::journal::UploadJournal;
 use crate::retry::{Attempts, RetryBudget};
 use crate::scope::Scopes;
 use crate::transport::{Answer, Request, Transport};
@@ -20,6 +21,7 @@ use crate::transport::{Answer, Request, Transport};
 pub struct RegistryClient {
     transport: Arc<Transport>,
     retry: RetryBudget,
+    pub(crate) journal: Option<Arc<dyn UploadJournal>>,
 }
 
 impl RegistryClient {
@@ -29,15 +31,28 @@ impl RegistryClient {
     }
 
     pub(crate) fn new(transport: Arc<Transport>, retry: RetryBudget) -> Self {
-        Self { transport, retry }
+        Self {
+            transport,
+            retry,
+            journal: None,
+        }
     }
 
     /// The same client with another budget, for example a short one for a question in between.
     #[must_use]
     pub fn with_retry(&self, retry: RetryBudget) -> Self {
         Self {
-            transport: Arc::clone(&self.transport),
             retry,
+            ..self.clone()
+        }
+    }
+
+    /// The same client, which writes down the uploads it opens.
+    #[must_use]
+    pub fn with_journal(&self, journal: Arc<dyn UploadJournal>) -> Self {
+        Self {
+            journal: Some(journal),
+            ..self.clone()
         }
     }
 

@@ -10,6 +10,7 @@ use url::Url;
 use crate::client::{Exchange, RegistryClient};
 use crate::error::{ErrorKind, Operation, RegistryError};
 use crate::fault::Fault;
+use crate::journal::Entry;
 use crate::policy::same_origin;
 use crate::scope::{Action, Scopes};
 use crate::transport::{Answer, Request};
@@ -27,6 +28,8 @@ pub enum MountOutcome {
 pub struct UploadSession {
     /// Where the next request goes.
     pub(crate) location: Url,
+    /// Where it is written down.
+    pub(crate) entry: Option<Entry>,
 }
 
 impl fmt::Debug for UploadSession {
@@ -108,7 +111,7 @@ impl Exchange {
             .append_pair("from", from.as_str());
         let answer = self.post(url, &[201, 202], deadline).await?;
         if answer.status == 202 {
-            return self.session(&answer).map(MountOutcome::Upload);
+            return self.begun(&answer).map(MountOutcome::Upload);
         }
         match answer.digest().filter(|actual| actual != digest) {
             Some(actual) => Err(Fault::Digest {
@@ -124,7 +127,15 @@ impl Exchange {
         let answer = self
             .post(self.url("blobs/uploads/")?, &[202], deadline)
             .await?;
-        self.session(&answer)
+        self.begun(&answer)
+    }
+
+    /// An upload that the registry has opened, written down.
+    fn begun(&self, answer: &Answer) -> Result<UploadSession, Fault> {
+        let location = self.location(answer)?;
+        let journal = self.client.journal.as_ref();
+        let entry = journal.map(|journal| Entry::open(journal, &self.reference, &location));
+        Ok(UploadSession { location, entry })
     }
 
     async fn post(
@@ -141,7 +152,7 @@ impl Exchange {
     }
 
     /// Reads where an upload goes on.
-    pub(crate) fn session(&self, answer: &Answer) -> Result<UploadSession, Fault> {
+    pub(crate) fn location(&self, answer: &Answer) -> Result<Url, Fault> {
         let text = answer.header("location").filter(|text| !text.is_empty());
         let location = text.and_then(|text| answer.url.join(text).ok());
         let mut location =
@@ -158,7 +169,7 @@ impl Exchange {
         if !same_origin(own, &location) {
             self.transport().policy.check_target(own, &location)?;
         }
-        Ok(UploadSession { location })
+        Ok(location)
     }
 }
 

@@ -240,7 +240,12 @@ impl Exchange {
             let sent = self
                 .upload_once(blob, source, &into, offset, progress, deadline)
                 .await;
-            let Err(fault) = sent else { return Ok(()) };
+            let Err(fault) = sent else {
+                if let Some(entry) = into.entry {
+                    entry.close();
+                }
+                return Ok(());
+            };
             let error = self.error(fault);
             let retryable = error.is_retryable() || lost_session(&error);
             let unanswered = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
@@ -270,7 +275,7 @@ impl Exchange {
         progress: Option<&Progress>,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let UploadSession { location } = session;
+        let location = &session.location;
         let mut closing = location.clone();
         let mut body = Body::Upload(Arc::new(UploadBody::new(blob, source, offset, progress)));
         if offset > 0 {
@@ -283,7 +288,7 @@ impl Exchange {
                 .insert(header::CONTENT_RANGE, range.expect("numbers are ASCII"));
             request.body = Some(body);
             let answer = self.send(&request, deadline).await?;
-            closing = self.session(&answer)?.location;
+            closing = self.location(&answer)?;
             body = Body::Bytes(Bytes::new());
         }
         closing
@@ -313,17 +318,20 @@ impl Exchange {
         let Ok(answer) = self.send(&request, deadline).await else {
             return (None, 0);
         };
-        let location = match answer.header("location") {
-            Some(_) => self.session(&answer).ok(),
+        let session = match answer.header("location") {
+            Some(_) => self.location(&answer).ok().map(|location| UploadSession {
+                location,
+                ..session
+            }),
             None => Some(session),
         };
         let end = answer
             .header("range")
             .and_then(|range| range.trim_start_matches("bytes=").strip_prefix("0-"))
             .and_then(|end| end.parse::<u64>().ok());
-        match (location, end) {
+        match (session, end) {
             // `0-0` also stands for nothing at all.
-            (Some(location), Some(end)) if end > 0 && end < size - 1 => (Some(location), end + 1),
+            (Some(session), Some(end)) if end > 0 && end < size - 1 => (Some(session), end + 1),
             _ => (None, 0),
         }
     }

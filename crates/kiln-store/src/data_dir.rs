@@ -9,6 +9,7 @@
 //!   blobs/sha256/ab/HEX packages and wheels, by content
 //!   logs/ID.jsonl       the logs of builds
 //!   work/ID/            work in progress; emptied at start
+//!   uploads/ID          an upload that a registry keeps open; ended at start
 //!   tools/              the pinned resolver
 //!   cache/              what can be fetched again: repodata, indexes
 //! ```
@@ -45,6 +46,7 @@ impl DataDir {
             data.blobs(),
             data.logs(),
             data.work(),
+            data.uploads(),
             data.tools(),
             data.cache(),
         ] {
@@ -80,6 +82,11 @@ impl DataDir {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Uploads that registries keep open.
+    pub fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
     }
 
     /// The database.
