@@ -96,7 +96,7 @@ async fn faults_of_the_request_are_told_with_a_remedy_and_start_nothing() {
     let server = kiln.serve().unwrap();
     let url = format!("{}/v1/builds", server.url);
     for body in [
-        json!({}),
+        json!({ "gpu": true }),
         json!({ "conda": "name: x\n", "requirements": "x\n" }),
         json!({ "requirements": "-e /etc\n" }),
         json!({ "requirements": "x\n", "unknown": 1 }),

@@ -295,6 +295,7 @@ async fn curated_environments_are_everywhere_and_the_default_is_built_where_none
 
     let (_, dry) = api.post("/v1/builds", &json!({ "dry_run": true })).await;
     assert_eq!(dry["environment"]["name"], "AzureML-Default", "{dry}");
+    assert!(dry.get("warnings").is_none(), "{dry}");
     let (_, built) = api.post("/v1/builds", &json!({ "wait": 600 })).await;
     assert_eq!(built["state"], "READY", "{built}");
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use kiln_tests::{Docker, Kiln};
-use serde_json::json;
+use kiln_tests::{Docker, Fault, Kiln, Proxy};
+use serde_json::{Value, json};
 
 use crate::steps::{environment, runs, until};
 
@@ -57,12 +57,16 @@ fn left_by(build_id: &str) -> BTreeSet<String> {
 
 /// Something else that is built of the base alone.
 fn another(kiln: &Kiln) {
-    let environment = json!({
+    kiln.build_ok("environment.json", &of_the_base("another").to_string(), &[]);
+}
+
+/// An environment of the base's own packages: quick to build.
+fn of_the_base(name: &str) -> Value {
+    json!({
         "python": { "userManagedDependencies": true },
         "docker": { "baseImage": kiln_tests::base("debian:12") },
-        "environmentVariables": { "NAME": "another" },
-    });
-    kiln.build_ok("environment.json", &environment.to_string(), &[]);
+        "environmentVariables": { "NAME": name },
+    })
 }
 
 #[test]
@@ -121,4 +125,42 @@ fn leftovers_of_another_kiln_on_the_same_engine_are_not_touched() {
     );
     another(&one);
     assert_eq!(Docker::leftovers(&ones), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_a_killed_kiln_left_open_are_ended_at_the_next_start() {
+    let registry = kiln_tests::fresh_prefix();
+    let (host, prefix) = registry.split_once('/').unwrap();
+    // Uploads are opened, and never come to their end.
+    let proxy = Proxy::start(host, |method, path| {
+        (method == "PUT" && path.contains("/blobs/uploads/")).then_some(Fault::Fails)
+    })
+    .await
+    .unwrap();
+    let kiln = Kiln::with_registry(&format!("{}/{prefix}", proxy.host));
+    let server = kiln.serve().unwrap();
+    let body = json!({ "environment": of_the_base("uploads") });
+    let request = reqwest::Client::new().post(format!("{}/v1/builds", server.url));
+    let answer = request.json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let open = || {
+        fs_err::read_dir(kiln.data().join("uploads"))
+            .unwrap()
+            .count()
+    };
+    until("an upload is open", || open() > 0).await;
+    server.kill();
+    let left = open();
+    assert!(left > 0);
+    proxy.script(|_, _| None);
+    let server = kiln.serve().unwrap();
+    let ended = || {
+        let seen = proxy.seen();
+        let ended =
+            |line: &&String| line.starts_with("DELETE ") && line.contains("/blobs/uploads/");
+        seen.iter().filter(ended).count()
+    };
+    until("the uploads are ended", || ended() >= left).await;
+    until("nothing is written down", || open() == 0).await;
+    server.terminate().unwrap();
 }

@@ -65,6 +65,13 @@ pub struct BuildRequest {
     pub wait: u64,
 }
 
+impl BuildRequest {
+    /// Whether it holds an environment's document.
+    pub fn has_document(&self) -> bool {
+        self.environment.is_some() || self.conda.is_some() || self.requirements.is_some()
+    }
+}
+
 /// Which backend builds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

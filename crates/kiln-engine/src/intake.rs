@@ -17,6 +17,13 @@ impl Intake for Engine {
                 "send the body of POST /v1/builds, as /v1/openapi.json describes it",
             )
         })?;
+        // Who sends messages by program has lost something where nothing is left to build.
+        if !request.has_document() && request.name.is_none() {
+            return Err(Refused::invalid(
+                "the message names no environment",
+                "give one of `environment`, `conda`, `requirements`, or the `name` of a registered one",
+            ));
+        }
         let key = RequestKey::message(&message.source, &message.id, Digest::of(&message.body));
         let submission = self.submission(request, message.origin).await;
         let mut submission = submission.map_err(|error| Refused::from(&error))?;

@@ -238,10 +238,7 @@ impl Engine {
         request: BuildRequest,
         origin: Origin,
     ) -> Result<Submission, EngineError> {
-        let has_document = request.environment.is_some()
-            || request.conda.is_some()
-            || request.requirements.is_some();
-        if has_document {
+        if request.has_document() {
             return Submission::of_document(request, origin);
         }
         let beside = request.base.is_some()
@@ -280,6 +277,10 @@ impl Engine {
         let parsed = row.document.parse(row.name.as_str());
         let parsed = parsed.map_err(EngineError::Spec)?;
         let mut submission = Submission::of_parsed(scope.clone(), parsed, options, origin);
+        if row.name.is_curated() {
+            // They are kiln's own words, and nobody who builds can change them.
+            submission.parsed.warnings.clear();
+        }
         if row.archived_ms.is_some() {
             let id = format!("{}:{}", row.name, row.version);
             submission

@@ -19,6 +19,9 @@ use crate::source::BlobSource;
 use crate::transport::{Body, Request};
 use crate::upload::Progress;
 
+/// A blob of at most so many bytes is sent without asking whether the registry has it.
+const SMALL_BLOB: u64 = 16 << 10;
+
 /// A blob that is to be in a repository.
 #[derive(Clone)]
 #[must_use]
@@ -88,18 +91,21 @@ impl RegistryClient {
     pub async fn push_blob(&self, to: &Reference, push: BlobPush) -> Result<Pushed, RegistryError> {
         let (digest, from) = (&push.descriptor.digest, push.mount_from.as_ref());
         let exchange = push_exchange(self, to, Operation::PushBlob, digest, from);
-        if exchange
-            .retrying(|deadline| exchange.exists_once(digest, deadline))
-            .await?
-        {
-            return Ok(Pushed::Existing);
-        }
         let mut session = None;
+        // A mount is one request, whether the blob is there or not.
         if from.is_some() {
             match exchange.mount_or_begin(from, digest).await? {
                 MountOutcome::Mounted => return Ok(Pushed::Mounted),
                 MountOutcome::Upload(begun) => session = Some(begun),
             }
+        }
+        // To ask costs as much as to send so little.
+        if push.descriptor.size > SMALL_BLOB
+            && exchange
+                .retrying(|deadline| exchange.exists_once(digest, deadline))
+                .await?
+        {
+            return Ok(Pushed::Existing);
         }
         self.upload(session, to, &push).await?;
         Ok(Pushed::Uploaded)

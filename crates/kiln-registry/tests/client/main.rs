@@ -9,6 +9,7 @@ mod auth;
 mod fake;
 mod hostile;
 mod images;
+mod journal;
 mod probe;
 mod pull;
 mod push;

@@ -19,7 +19,7 @@ use crate::images::{builder, client, content, put_image, quick};
 
 const SIZE: usize = 3_000_000;
 
-fn push(bytes: &[u8]) -> BlobPush {
+pub(crate) fn push(bytes: &[u8]) -> BlobPush {
     BlobPush::new(
         Descriptor::of(media_type::OCI_LAYER_GZIP, bytes),
         bytes.to_vec(),
@@ -177,7 +177,7 @@ async fn an_upload_the_registry_forgot_starts_anew() {
 #[tokio::test]
 async fn a_lost_answer_to_a_finished_upload_is_found_out() {
     let fake = Fake::start().await;
-    let bytes = content(1000);
+    let bytes = content(SIZE);
     let digest = Digest::of(&bytes);
     let mut left = 1;
     fake.rule(move |seen| {
