@@ -142,6 +142,13 @@ impl SqliteRecords {
         connection: &mut SqliteConnection,
         build: &BuildRow,
     ) -> Result<(), StoreError> {
+        tracing::error!(
+            build.id = %build.id,
+            scope = %build.scope,
+            spec_hash = %build.spec_hash.to_hex(),
+            "a build is quarantined: kiln crashed {} times while it worked on it",
+            build.crashes
+        );
         let failure_json = quarantine(build);
         let ending = Ending {
             state: "FAILED",
