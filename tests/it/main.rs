@@ -11,6 +11,7 @@ mod conda;
 mod durable;
 mod eject;
 mod environments;
+mod explain;
 mod faults;
 mod gc;
 mod hooks;

@@ -19,27 +19,18 @@ fn synthetic(arguments: &[&str]) {
 #[test]
 fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     let kiln = Kiln::new();
-    let channel = kiln.path().join("channel");
-    let channel = channel.to_str().unwrap().to_owned();
-    synthetic(&[&channel]);
-    let server = kiln.path().join("channel/synthetic");
-    let folder = if server.exists() {
-        server.to_str().unwrap().to_owned()
-    } else {
-        channel.clone()
-    };
-    let served = FolderServer::start(&folder);
+    let channel = Channel::start(&kiln);
     let environment = |numlike: &str| {
         format!(
             "name: x\nchannels:\n  - {}\ndependencies:\n  - python=3.11\n  - {numlike}\n",
-            served.address
+            channel.address
         )
     };
     let unpinned = environment("numlike");
     let bare = kiln_tests::base("debian:12");
     let first = kiln.build_ok("environment.yml", &unpinned, &["--base", &bare]);
     assert_eq!(first.json()["generation"], 1);
-    synthetic(&["--gain", &folder]);
+    channel.gain();
     let same = kiln.build_ok("environment.yml", &unpinned, &["--base", &bare]);
     assert_eq!(same.text("image"), first.text("image"));
     assert_eq!(same.json()["cached"], true);
@@ -68,16 +59,24 @@ fn the_same_definition_keeps_its_digest_until_a_refresh_makes_generation_two() {
     assert!(answer.stdout.contains("numlike-2.0"), "{answer:?}");
 }
 
-/// A folder behind http: kiln takes folders by `file:` only where an operator says so.
-struct FolderServer {
+/// A conda channel of one's own behind http: kiln takes folders by `file:` only where an operator says so.
+pub(crate) struct Channel {
     process: Child,
-    address: String,
+    folder: String,
+    /// Its address.
+    pub(crate) address: String,
 }
 
-impl FolderServer {
-    fn start(folder: &str) -> Self {
+impl Channel {
+    /// Makes it in the kiln's folder, and serves it.
+    pub(crate) fn start(kiln: &Kiln) -> Self {
+        let made = kiln.path().join("channel");
+        synthetic(&[made.to_str().unwrap()]);
+        let inner = made.join("synthetic");
+        let folder = if inner.exists() { inner } else { made };
+        let folder = folder.to_str().unwrap().to_owned();
         let mut process = Command::new("python3")
-            .args(["-u", "-c", SERVE, folder])
+            .args(["-u", "-c", SERVE, &folder])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -86,12 +85,18 @@ impl FolderServer {
         BufReader::new(stdout).read_line(&mut address).unwrap();
         Self {
             process,
+            folder,
             address: address.trim().to_owned(),
         }
     }
+
+    /// A newer `numlike` is published.
+    pub(crate) fn gain(&self) {
+        synthetic(&["--gain", &self.folder]);
+    }
 }
 
-impl Drop for FolderServer {
+impl Drop for Channel {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

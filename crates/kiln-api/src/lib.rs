@@ -2,6 +2,7 @@
 
 mod build;
 mod environments;
+mod explain;
 mod failure;
 mod gc;
 mod hooks;
@@ -13,6 +14,7 @@ pub use environments::{
     EnvironmentList, HistoryEntry, HistoryList, LabelRequest, LayerChange, PackageChange,
     RegisterRequest, RollbackRequest, SizeChange, ValueChange,
 };
+pub use explain::{Comparison, ExplainRequest, Explanation, RefreshChange, Verdict};
 pub use failure::{Failure, FailureClass};
 pub use gc::{GcArchive, GcReport, GcRequest, GcShare};
 pub use hooks::{

@@ -24,5 +24,6 @@ pub use channel::{ChannelSettings, MULTI_CHANNEL_DEFAULTS};
 pub use credentials::{Authorized, Credential, Credentials, Secret, UrlSecret};
 pub use error::{CondaError, CondaErrorKind, Explanation, MissingPackage};
 pub use platform::subdir_name;
+pub use query::Offer;
 pub use solver::{CondaSolver, Solution, SolveRequest, SolverSettings};
 pub use virtual_packages::virtual_packages;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rattler_conda_types::{Channel, MatchSpec, PackageName, Subdir};
+use rattler_conda_types::{Channel, MatchSpec, PackageName, Subdir, VersionWithSource};
 use rattler_repodata_gateway::{Gateway, GatewayError, RepoData};
 use url::Url;
 
@@ -25,6 +25,15 @@ const OTHER_PLATFORMS: [Subdir; 5] = [
     Subdir::OsxArm64,
     Subdir::Win64,
 ];
+
+/// A package that a channel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its newest version.
+    pub version: String,
+    /// The channel that has it, as it was asked for.
+    pub channel: String,
+}
 
 /// The channels' package lists, as one request may read them.
 pub(crate) struct Query {
@@ -62,6 +71,34 @@ impl Query {
             .await
             .map(|output| output.repodata)
             .map_err(|error| self.failure(&error))
+    }
+
+    /// The newest version of each package that a channel has, with the channel it is in.
+    pub(crate) async fn newest(
+        &self,
+        specs: Vec<MatchSpec>,
+    ) -> Result<BTreeMap<String, Offer>, CondaError> {
+        let query = self.gateway.query(
+            self.rattler_channels(),
+            [self.subdir, Subdir::NoArch],
+            specs,
+        );
+        let answer = query.recursive(false).execute().await;
+        let repodata = answer.map_err(|error| self.failure(&error))?.repodata;
+        let mut newest: BTreeMap<String, (VersionWithSource, String)> = BTreeMap::new();
+        for record in repodata.iter().flat_map(RepoData::iter) {
+            let package = &record.package_record;
+            let found = (&package.version, self.channel_of(&record.url));
+            let name = package.name.as_normalized();
+            if newest.get(name).is_none_or(|(known, _)| known < found.0) {
+                newest.insert(name.to_owned(), (found.0.clone(), found.1));
+            }
+        }
+        let offers = newest.into_iter().map(|(name, (version, channel))| {
+            let version = version.to_string();
+            (name, Offer { version, channel })
+        });
+        Ok(offers.collect())
     }
 
     /// Describes packages that no channel has: near names and other platforms.

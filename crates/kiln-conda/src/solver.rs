@@ -1,5 +1,6 @@
 //! The solver: channels and specs to packages.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::ChannelAccess;
 use crate::channel::NamedChannel;
-use crate::query::{Query, missing_names};
+use crate::query::{Offer, Query, missing_names};
 use crate::spec::{Pin, bare_spec, name_of};
 use crate::task::Task;
 use crate::{ChannelSettings, CondaError, Credentials, platform, record, virtual_packages};
@@ -97,6 +98,25 @@ impl CondaSolver {
                 answer.unwrap_or(Err(CondaError::Timeout { after: request.timeout }))
             }
         }
+    }
+
+    /// The newest version of each of the request's packages that its channels have for its platform;
+    /// what none has is left out. Nothing is solved.
+    ///
+    /// # Errors
+    /// When the channels can't be read in the request's time.
+    pub async fn newest(
+        &self,
+        request: &SolveRequest,
+    ) -> Result<BTreeMap<String, Offer>, CondaError> {
+        let subdir = platform::subdir(&request.platform)?;
+        let channels = self.settings.channels.resolve(&request.channels)?;
+        let query = self.query(request, subdir, &channels)?;
+        let specs = request.specs.iter().filter_map(|name| bare_spec(name));
+        let after = request.timeout;
+        tokio::time::timeout(after, query.newest(specs.collect()))
+            .await
+            .unwrap_or(Err(CondaError::Timeout { after }))
     }
 
     async fn solve_within(

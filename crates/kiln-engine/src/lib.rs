@@ -14,6 +14,7 @@ mod eject;
 mod engine;
 mod environments;
 mod error;
+mod explain;
 mod failpoint;
 mod follow;
 mod intake;

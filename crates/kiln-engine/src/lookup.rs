@@ -197,6 +197,9 @@ impl Inner {
         submission: &Submission,
     ) -> Result<Option<Ticket>, EngineError> {
         if submission.options.retry {
+            if submission.options.dry_run {
+                return Ok(None);
+            }
             self.store.records().forget_failure(&key.0, &key.1).await?;
             return Ok(None);
         }

@@ -7,6 +7,7 @@ use kiln_api::Failure;
 use kiln_lock::Lock;
 use kiln_resolve::{FetchProgress, Phase, Progress, ResolveRequest, Resolved, archives};
 use kiln_spec::Definition;
+use kiln_store::Scope;
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio_util::sync::CancellationToken;
 
@@ -84,28 +85,15 @@ impl Inner {
         } else {
             self.stored_lock(key).await?
         };
-        let request = ResolveRequest {
-            definition: definition.clone(),
-            scope: key.0.to_string(),
-            credentials: access.credentials.clone(),
-            registry: access.registry.clone(),
-            archives: Arc::new(self.held_archives(build.map(|(id, _)| id))),
-            settings: self.settings.resolver.clone(),
-        };
-        let limit = self.settings.resolve_timeout;
+        let archives = self.held_archives(build.map(|(id, _)| id));
+        let request = self.resolve_request(&key.0, definition, archives, access);
         let progress = ResolveProgress {
             reporter,
             last: Mutex::new(None),
         };
-        // Boxed: a resolution's state is large, and every future around it would carry it.
-        let resolving = Box::pin(async {
-            match stored {
-                Some(lock) => self.resolver.reuse(&request, lock).await,
-                None => self.resolver.resolve(&request, &progress, cancel).await,
-            }
-        });
-        let resolved = within(limit, "resolving", resolving).await?;
-        let resolved = resolved.map_err(|error| of_resolve(&error))?;
+        let resolved = self
+            .resolve_or_reuse(&request, stored, &progress, cancel)
+            .await?;
         for warning in &resolved.warnings {
             reporter.line("resolve", warning);
         }
@@ -127,6 +115,43 @@ impl Inner {
         }
     }
 
+    /// A question to the resolver.
+    pub(crate) fn resolve_request(
+        &self,
+        scope: &Scope,
+        definition: &Definition,
+        archives: HeldArchives,
+        access: &Access,
+    ) -> ResolveRequest {
+        ResolveRequest {
+            definition: definition.clone(),
+            scope: scope.to_string(),
+            credentials: access.credentials.clone(),
+            registry: access.registry.clone(),
+            archives: Arc::new(archives),
+            settings: self.settings.resolver.clone(),
+        }
+    }
+
+    /// Resolves within the time there is; writes nothing.
+    pub(crate) async fn resolve_or_reuse(
+        &self,
+        request: &ResolveRequest,
+        stored: Option<Lock>,
+        progress: &dyn Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Resolved, Failure> {
+        // Boxed: a resolution's state is large, and every future around it would carry it.
+        let resolving = Box::pin(async {
+            match stored {
+                Some(lock) => self.resolver.reuse(request, lock).await,
+                None => self.resolver.resolve(request, progress, cancel).await,
+            }
+        });
+        let resolved = within(self.settings.resolve_timeout, "resolving", resolving).await?;
+        resolved.map_err(|error| of_resolve(&error))
+    }
+
     /// The blob store for a build, or for who holds off collections.
     pub(crate) fn held_archives(&self, build: Option<&str>) -> HeldArchives {
         HeldArchives {
@@ -135,7 +160,7 @@ impl Inner {
         }
     }
 
-    async fn stored_lock(&self, key: &Key) -> Result<Option<Lock>, Failure> {
+    pub(crate) async fn stored_lock(&self, key: &Key) -> Result<Option<Lock>, Failure> {
         let json = self.store.records().lock_of(&key.0, &key.1).await;
         let json = json.map_err(|error| of_store(&error))?;
         // A lock of another format's version is made anew.
@@ -184,6 +209,13 @@ fn fetch_step(progress: FetchProgress) -> Step {
 struct ResolveProgress<'a> {
     reporter: &'a dyn Reporter,
     last: Mutex<Option<&'static str>>,
+}
+
+/// For resolutions that nobody follows.
+pub(crate) struct Silent;
+
+impl Progress for Silent {
+    fn phase(&self, _phase: Phase) {}
 }
 
 impl Progress for ResolveProgress<'_> {

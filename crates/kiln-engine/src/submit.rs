@@ -251,6 +251,17 @@ impl Inner {
             joined: true,
             ..submission.status(BuildState::Queued)
         };
+        if submission.options.dry_run {
+            // Who only looks is nobody who waits.
+            let now = active.status.borrow().clone();
+            return Some(Ticket::known(BuildStatus {
+                joined: true,
+                cached: false,
+                warnings: own.warnings,
+                environment: own.environment,
+                ..now
+            }));
+        }
         Some(Ticket::attached(&active, &submission.origin.actor, own))
     }
 

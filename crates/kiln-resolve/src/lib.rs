@@ -25,7 +25,7 @@ pub use catalog::{BaseChoice, Catalog, CatalogError, Mirror};
 pub use error::ResolveError;
 pub use fetch::{Archive, FetchError, FetchProgress, Fetcher, archives};
 pub use kiln_conda::{
-    ChannelSettings, CondaError, Credential, Credentials, Secret, SolverSettings, UrlSecret,
+    ChannelSettings, CondaError, Credential, Credentials, Offer, Secret, SolverSettings, UrlSecret,
 };
 pub use python::PythonError;
 pub use resolver::{Phase, Progress, ResolveRequest, Resolved, Resolver, ResolverConfig, Timeouts};

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_conda::{CondaSolver, Credentials, SolveRequest, SolverSettings, python_distributions};
+use kiln_conda::{
+    CondaSolver, Credentials, Offer, SolveRequest, SolverSettings, python_distributions,
+};
 use kiln_lock::{
     BaseFacts, CondaPackage, LOCK_FORMAT_VERSION, Lock, LockedBase, LockedPython, ResolverSettings,
 };
@@ -177,6 +179,34 @@ impl Resolver {
             .await
             .map_err(ResolveError::Tool)?;
         Ok(known.insert(uv).clone())
+    }
+
+    /// What a definition's channels have of these packages; names are those of conda.
+    ///
+    /// # Errors
+    /// When the channels can't be read within `timeout`.
+    pub async fn channel_offers(
+        &self,
+        request: &ResolveRequest,
+        names: Vec<String>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<String, Offer>, ResolveError> {
+        let conda = request.definition.conda.as_ref();
+        let question = SolveRequest {
+            channels: conda
+                .map(|conda| conda.channels.clone())
+                .unwrap_or_default(),
+            specs: names,
+            platform: request.definition.platform.clone(),
+            facts: BaseFacts::default(),
+            priority: request.settings.channel_priority,
+            needs_python: false,
+            credentials: request.credentials.clone(),
+            scope: request.scope.clone(),
+            timeout,
+        };
+        let offers = self.conda.newest(&question).await;
+        offers.map_err(ResolveError::Conda)
     }
 
     /// Resolves a definition.

@@ -6,6 +6,7 @@ mod body;
 mod builds;
 mod environments;
 mod error;
+mod explain;
 mod gc;
 mod health;
 mod hooks;

@@ -15,6 +15,7 @@ use utoipa::OpenApi;
         crate::builds::list,
         crate::builds::defaults,
         crate::logs::logs,
+        crate::explain::explain,
         crate::gc::collect,
         crate::environments::list,
         crate::environments::show,

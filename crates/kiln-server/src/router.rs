@@ -12,7 +12,7 @@ use tower_http::trace::TraceLayer;
 use crate::access::Token;
 use crate::azureml::Told;
 use crate::hooks::HookSettings;
-use crate::{azureml, builds, environments, gc, health, hooks, logs, openapi};
+use crate::{azureml, builds, environments, explain, gc, health, hooks, logs, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -58,6 +58,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/builds", post(builds::create).get(builds::list))
         .route("/v1/builds/{id}", get(builds::show).delete(builds::cancel))
         .route("/v1/builds/{id}/logs", get(logs::logs))
+        .route("/v1/explain", post(explain::explain))
         .merge(named_environments())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.

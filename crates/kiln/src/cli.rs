@@ -39,6 +39,8 @@ enum Command {
     Hash(commands::hash::HashArgs),
     /// Resolves an environment and prints its lock.
     Lock(commands::lock::LockArgs),
+    /// Tells whether there is an image, why not, and what differs.
+    Explain(commands::explain::ExplainArgs),
     /// Writes a folder that builds the image with plain `docker build`.
     Eject(commands::eject::EjectArgs),
     /// Named environments and their versions.
@@ -149,6 +151,10 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
             block_on(commands::build::run(settings, args))
         }
         Command::Lock(args) => block_on(commands::lock::run(settings(None, None)?, args)),
+        Command::Explain(args) => {
+            let settings = settings(None, args.registry.clone())?;
+            block_on(commands::explain::run(settings, args))
+        }
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),

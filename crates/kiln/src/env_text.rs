@@ -93,23 +93,11 @@ pub(crate) fn diff(diff: &EnvironmentDiff) -> String {
         _ => "other packages",
     };
     lines.push(format!("{said}; packages of their {}", diff.packages_of));
-    let change = |from: Option<&str>, to: Option<&str>| match (from, to) {
-        (Some(from), Some(to)) => format!("{from} -> {to}"),
-        (None, to) => format!("+ {}", to.unwrap_or_default()),
-        (from, None) => format!("- {}", from.unwrap_or_default()),
-    };
-    let package = |package: &PackageChange| {
-        let change = change(package.from.as_deref(), package.to.as_deref());
-        format!("  {} {}: {change}", package.manager, package.name)
-    };
-    lines.extend(diff.packages.iter().map(package));
-    let value = |what: &str, value: &ValueChange| {
-        let change = change(value.from.as_deref(), value.to.as_deref());
-        format!("  {what}{}: {change}", value.name)
-    };
-    lines.extend(diff.variables.iter().map(|one| value("variable ", one)));
-    lines.extend(diff.base.iter().map(|one| value("", one)));
-    lines.extend(diff.fields.iter().map(|one| value("", one)));
+    lines.extend(diff.packages.iter().map(package_change));
+    let variables = diff.variables.iter();
+    lines.extend(variables.map(|one| value_change("variable ", one)));
+    let others = diff.base.iter().chain(&diff.fields);
+    lines.extend(others.map(|one| value_change("", one)));
     if let Some(sizes) = diff.sizes {
         lines.push(format!("  size: {} -> {} bytes", sizes.from, sizes.to));
     }
@@ -125,6 +113,26 @@ pub(crate) fn diff(diff: &EnvironmentDiff) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// A package that differs, in a line.
+pub(crate) fn package_change(package: &PackageChange) -> String {
+    let change = change(package.from.as_deref(), package.to.as_deref());
+    format!("  {} {}: {change}", package.manager, package.name)
+}
+
+/// A value that differs, in a line that begins with what it is.
+pub(crate) fn value_change(what: &str, value: &ValueChange) -> String {
+    let change = change(value.from.as_deref(), value.to.as_deref());
+    format!("  {what}{}: {change}", value.name)
+}
+
+fn change(from: Option<&str>, to: Option<&str>) -> String {
+    match (from, to) {
+        (Some(from), Some(to)) => format!("{from} -> {to}"),
+        (None, to) => format!("+ {}", to.unwrap_or_default()),
+        (from, None) => format!("- {}", from.unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use kiln_api::BuildRequest;
 use kiln_spec::{Input, Kind, Overrides};
 
 use crate::cli::InputArgs;
@@ -85,6 +86,35 @@ impl Document {
             files: &self.files,
             overrides: &self.overrides,
         }
+    }
+
+    /// The document as the API takes it.
+    pub(crate) fn request(&self, args: &InputArgs) -> Result<BuildRequest, CliError> {
+        let parsed = kiln_spec::parse(&self.input()).map_err(|errors| {
+            CliError::input(
+                errors.to_string(),
+                "change the environment as the message says",
+            )
+        })?;
+        let mut request = BuildRequest {
+            base: args.base.clone(),
+            gpu: args.gpu,
+            platform: args.platform.clone(),
+            files: self.files.clone(),
+            ..BuildRequest::default()
+        };
+        let text = kiln_spec::text_of(&self.bytes)
+            .map_err(|error| CliError::input(error.to_string(), "save the file as UTF-8"))?;
+        match parsed.kind {
+            Kind::Conda => request.conda = Some(text),
+            Kind::Requirements => request.requirements = Some(text),
+            Kind::AzureMl => {
+                let raw = serde_json::value::RawValue::from_string(text)
+                    .map_err(|error| CliError::kiln("the document is no JSON", &error))?;
+                request.environment = Some(raw);
+            }
+        }
+        Ok(request)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Faults on purpose: a real kiln with a real registry and a real container engine is killed, starved,
-//! locked out and lied to, and an [`Oracle`] that knows what was promised checks what became of it.
+//! locked out and lied to, and an `Oracle` that knows what was promised checks what became of it.
 //!
 //! Every choice comes from a seed. Times do not repeat exactly, so neither do races, but the schedule does.
 

@@ -25,23 +25,59 @@ pub struct Side {
     pub layers: Option<Vec<(kiln_oci::Digest, u64)>>,
 }
 
-/// Compares two versions: the packages of their locks where both have one, else of their definitions.
+/// How two definitions differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Differences {
+    /// Packages: of the locks where both have one, else of the definitions.
+    pub(crate) packages: Vec<PackageChange>,
+    /// Variables of the image.
+    pub(crate) variables: Vec<ValueChange>,
+    /// The base.
+    pub(crate) base: Option<ValueChange>,
+    /// Other fields, by the names of the canonical form.
+    pub(crate) fields: Vec<ValueChange>,
+}
+
+/// A definition, and what it resolved to.
+pub(crate) type Known<'a> = (&'a Definition, Option<&'a Lock>);
+
+/// Compares two definitions: what they resolved to where both did, else what they say.
+pub(crate) fn differences(from: Known<'_>, to: Known<'_>) -> Differences {
+    let packages = match (from.1, to.1) {
+        (Some(from), Some(to)) => package_changes(from, to),
+        _ => listed(&specified(from.0), &specified(to.0)),
+    };
+    Differences {
+        packages,
+        variables: values(&from.0.environment_variables, &to.0.environment_variables),
+        base: base(from, to),
+        fields: values(&fields(from.0), &fields(to.0)),
+    }
+}
+
+/// Packages of two locks that differ.
+pub(crate) fn package_changes(from: &Lock, to: &Lock) -> Vec<PackageChange> {
+    listed(&locked(from), &locked(to))
+}
+
+fn listed(from: &Packages, to: &Packages) -> Vec<PackageChange> {
+    changes(from, to)
+        .map(|((manager, name), from, to)| PackageChange {
+            manager: (*manager).to_owned(),
+            name: name.clone(),
+            from,
+            to,
+        })
+        .collect()
+}
+
+/// Compares two versions.
 pub fn compare(from: &Side, to: &Side) -> EnvironmentDiff {
     let locks = from.lock.as_ref().zip(to.lock.as_ref());
-    let (packages_of, old, new) = match locks {
-        Some((from, to)) => ("locks", locked(from), locked(to)),
-        None => (
-            "specifications",
-            specified(&from.definition),
-            specified(&to.definition),
-        ),
-    };
-    let packages = changes(&old, &new).map(|((manager, name), from, to)| PackageChange {
-        manager: (*manager).to_owned(),
-        name: name.clone(),
-        from,
-        to,
-    });
+    let differences = differences(
+        (&from.definition, from.lock.as_ref()),
+        (&to.definition, to.lock.as_ref()),
+    );
     let sizes = from.size_bytes.zip(to.size_bytes);
     let layers = from.layers.as_ref().zip(to.layers.as_ref());
     EnvironmentDiff {
@@ -50,14 +86,11 @@ pub fn compare(from: &Side, to: &Side) -> EnvironmentDiff {
         same_document: to.document.equals(&from.document),
         same_definition: from.definition == to.definition,
         same_lock: locks.map(|(from, to)| from.hash() == to.hash()),
-        packages_of: packages_of.to_owned(),
-        packages: packages.collect(),
-        variables: values(
-            &from.definition.environment_variables,
-            &to.definition.environment_variables,
-        ),
-        base: base(from, to),
-        fields: values(&fields(&from.definition), &fields(&to.definition)),
+        packages_of: locks.map_or("specifications", |_| "locks").to_owned(),
+        packages: differences.packages,
+        variables: differences.variables,
+        base: differences.base,
+        fields: differences.fields,
         sizes: sizes.map(|(from, to)| SizeChange { from, to }),
         layers: layers.map(|(from, to)| layer_change(from, to)),
     }
@@ -130,19 +163,25 @@ fn values(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) -> Vec
         .collect()
 }
 
-fn base(from: &Side, to: &Side) -> Option<ValueChange> {
-    let locked = |side: &Side| {
-        let base = side.lock.as_ref()?.base.as_ref()?;
-        Some(format!("{}@{}", base.reference, base.digest))
-    };
-    let (old, new) = match (locked(from), locked(to)) {
-        (Some(from), Some(to)) => (from, to),
-        _ => (named(&from.definition.base), named(&to.definition.base)),
-    };
-    (old != new).then(|| ValueChange {
+fn base(from: Known<'_>, to: Known<'_>) -> Option<ValueChange> {
+    match (from.1.and_then(locked_base), to.1.and_then(locked_base)) {
+        (Some(from), Some(to)) => base_change(from, to),
+        _ => base_change(named(&from.0.base), named(&to.0.base)),
+    }
+}
+
+/// The base that a lock pins, `REFERENCE@DIGEST`.
+pub(crate) fn locked_base(lock: &Lock) -> Option<String> {
+    let base = lock.base.as_ref()?;
+    Some(format!("{}@{}", base.reference, base.digest))
+}
+
+/// The bases, where they differ.
+pub(crate) fn base_change(from: String, to: String) -> Option<ValueChange> {
+    (from != to).then(|| ValueChange {
         name: "base".into(),
-        from: Some(old),
-        to: Some(new),
+        from: Some(from),
+        to: Some(to),
     })
 }
 

@@ -14,4 +14,5 @@ pub use read::{VersionPage, image_of};
 pub use register::{NewVersion, RegisteredVersion};
 
 pub(crate) use curated::{Curated, DEFAULT};
+pub(crate) use diff::{base_change, differences, locked_base, package_changes};
 pub(crate) use register::{KnownDocuments, Registration};

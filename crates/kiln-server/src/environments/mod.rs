@@ -35,7 +35,7 @@ fn invalid(error: &NameError) -> ApiError {
     ApiError::invalid(error.to_string(), error.rule())
 }
 
-fn name(text: &str) -> Result<EnvironmentName, ApiError> {
+pub(crate) fn name(text: &str) -> Result<EnvironmentName, ApiError> {
     text.parse().map_err(|error| invalid(&error))
 }
 
@@ -44,7 +44,7 @@ fn version(text: &str) -> Result<EnvironmentVersion, ApiError> {
 }
 
 /// A version, or `latest`, which it is where nothing is said.
-fn which(text: Option<&str>) -> Result<Which, ApiError> {
+pub(crate) fn which(text: Option<&str>) -> Result<Which, ApiError> {
     match text {
         None | Some(LATEST) => Ok(Which::Latest),
         Some(text) => version(text).map(Which::Version),

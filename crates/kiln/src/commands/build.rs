@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
 use kiln_api::{BackendChoice, BuildRequest, BuildState, BuildStatus, Failure, FailureClass};
 use kiln_engine::{Engine, Options, Origin, Recovery, Submission, Verify, Waiting};
-use kiln_spec::Kind;
 use serde::Serialize;
 
 use crate::cli::InputArgs;
@@ -216,37 +215,15 @@ async fn remote(
     })
 }
 
-/// The document as the API takes it.
+/// The request as the API takes it.
 fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliError> {
-    let parsed = kiln_spec::parse(&document.input()).map_err(|errors| {
-        CliError::input(
-            errors.to_string(),
-            "change the environment as the message says",
-        )
-    })?;
-    let mut request = BuildRequest {
+    Ok(BuildRequest {
         workspace: args.workspace.clone(),
-        base: args.input.base.clone(),
-        gpu: args.input.gpu,
-        platform: args.input.platform.clone(),
-        files: document.files.clone(),
         backend: args.backend.into(),
         refresh: args.refresh,
         retry: args.retry,
-        ..BuildRequest::default()
-    };
-    let text = kiln_spec::text_of(&document.bytes)
-        .map_err(|error| CliError::input(error.to_string(), "save the file as UTF-8"))?;
-    match parsed.kind {
-        Kind::Conda => request.conda = Some(text),
-        Kind::Requirements => request.requirements = Some(text),
-        Kind::AzureMl => {
-            let raw = serde_json::value::RawValue::from_string(text)
-                .map_err(|error| CliError::kiln("the document is no JSON", &error))?;
-            request.environment = Some(raw);
-        }
-    }
-    Ok(request)
+        ..document.request(&args.input)?
+    })
 }
 
 fn tell(

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod doctor;
 pub(crate) mod eject;
 pub(crate) mod env;
+pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod hash;
 pub(crate) mod hooks;
