@@ -172,47 +172,88 @@ impl Blobs {
         self.write(digest, Some(size), bytes).await
     }
 
+    /// Writes a blob whose digest nobody knows before all its bytes are there, and tells digest and size; a
+    /// source of more than `limit` bytes is given up.
+    pub async fn put_new<E: std::error::Error + 'static>(
+        &self,
+        limit: u64,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<(Digest, u64), PutBlobError<E>> {
+        let received = self.receive(limit, bytes).await?;
+        let (digest, size) = (received.digest, received.size);
+        self.keep(received).await?;
+        Ok((digest, size))
+    }
+
     async fn write<E: std::error::Error + 'static>(
         &self,
         digest: &Digest,
         size: Option<u64>,
-        mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<(), PutBlobError<E>> {
-        let path = self.path(digest);
-        let file = |error| PutBlobError::Store(StoreError::file(&path)(error));
+        let received = self.receive(size.unwrap_or(u64::MAX), bytes).await?;
+        if let Some(expected) = size.filter(|&expected| received.size != expected) {
+            return Err(PutBlobError::Size {
+                expected,
+                actual: received.size,
+            });
+        }
+        if received.digest != *digest {
+            return Err(PutBlobError::Digest {
+                expected: *digest,
+                actual: received.digest,
+            });
+        }
+        self.keep(received).await
+    }
+
+    /// Writes bytes to a file that has no name yet.
+    async fn receive<E: std::error::Error + 'static>(
+        &self,
+        limit: u64,
+        mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<Received, PutBlobError<E>> {
+        let folder = self.root.join("tmp");
+        let file = |error| PutBlobError::Store(StoreError::file(&folder)(error));
         let temporary = tempfile::Builder::new()
-            .tempfile_in(self.root.join("tmp"))
+            .tempfile_in(&folder)
             .map_err(file)?;
         let (handle, temporary) = temporary.into_parts();
         let mut writer =
             tokio::io::BufWriter::with_capacity(1 << 17, tokio::fs::File::from_std(handle));
         let mut hasher = Sha256::new();
-        let mut actual_size = 0;
-        let wrong_size = |expected, actual| PutBlobError::Size { expected, actual };
+        let mut size = 0;
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk.map_err(PutBlobError::Source)?;
-            actual_size += chunk.len() as u64;
-            match size {
-                Some(expected) if actual_size > expected => {
-                    return Err(wrong_size(expected, actual_size));
-                }
-                _ => hasher.update(&chunk),
+            size += chunk.len() as u64;
+            if size > limit {
+                return Err(PutBlobError::Size {
+                    expected: limit,
+                    actual: size,
+                });
             }
+            hasher.update(&chunk);
             writer.write_all(&chunk).await.map_err(file)?;
         }
-        if let Some(expected) = size.filter(|&expected| actual_size != expected) {
-            return Err(wrong_size(expected, actual_size));
-        }
-        let actual = Digest::from_bytes(hasher.finalize().into());
-        if actual != *digest {
-            return Err(PutBlobError::Digest {
-                expected: *digest,
-                actual,
-            });
-        }
         writer.flush().await.map_err(file)?;
-        writer.into_inner().sync_all().await.map_err(file)?;
-        let target = path.clone();
+        Ok(Received {
+            digest: Digest::from_bytes(hasher.finalize().into()),
+            size,
+            file: writer.into_inner(),
+            temporary,
+        })
+    }
+
+    /// Gives the file its name, durably.
+    async fn keep<E: std::error::Error + 'static>(
+        &self,
+        received: Received,
+    ) -> Result<(), PutBlobError<E>> {
+        let target = self.path(&received.digest);
+        let path = target.clone();
+        let file = |error| PutBlobError::Store(StoreError::file(&path)(error));
+        received.file.sync_all().await.map_err(file)?;
+        let temporary = received.temporary;
         let moved = tokio::task::spawn_blocking(move || persist(temporary, &target)).await;
         moved
             .map_err(|error| file(std::io::Error::other(error)))?
@@ -241,6 +282,14 @@ impl Blobs {
         }
         Ok(intact)
     }
+}
+
+/// Bytes that are written and have no name yet; dropping it removes them.
+struct Received {
+    digest: Digest,
+    size: u64,
+    file: tokio::fs::File,
+    temporary: tempfile::TempPath,
 }
 
 /// What the file system says of a blob; none when it is not there.

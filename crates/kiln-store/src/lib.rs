@@ -8,6 +8,7 @@ mod collect;
 mod data_dir;
 mod error;
 mod links;
+mod model_names;
 mod records;
 mod rows;
 mod scope;
@@ -28,9 +29,10 @@ pub use collect::{Collected, CollectibleBlob, CollectionPlan};
 pub use data_dir::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use links::LinkSigner;
+pub use model_names::{FilePath, ModelName, ParseFilePathError, ParseModelNameError};
 pub use records::{
     Builds, Collection, Commits, Credentials, Environments, Events, Failures, Hooks, Images, Locks,
-    Queue, Records, Requests, TakeAway,
+    Models, Queue, Records, Requests, TakeAway,
 };
 pub use rows::{Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered};
 pub use rows::{
@@ -39,6 +41,7 @@ pub use rows::{
     IdleLock, ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError,
     Received, Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms,
 };
+pub use rows::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;
 pub use store::Store;

@@ -298,3 +298,25 @@ CREATE TABLE environment_history (
     at_ms   INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX environment_history_by_name ON environment_history (scope, name, id);
+
+-- Models. Files, tags, properties and details are JSON; the files' blobs are held by `model:...`. A version
+-- that is deleted keeps its number.
+CREATE TABLE models (
+    scope       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    version     INTEGER NOT NULL,
+    files       TEXT NOT NULL,
+    description TEXT,
+    tags        TEXT NOT NULL,
+    properties  TEXT NOT NULL,
+    run_id      TEXT,
+    experiment  TEXT,
+    details     TEXT NOT NULL,
+    actor       TEXT NOT NULL,
+    via         TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    changed_ms  INTEGER NOT NULL,
+    deleted_ms  INTEGER,
+    PRIMARY KEY (scope, name, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX models_by_run ON models (scope, run_id);

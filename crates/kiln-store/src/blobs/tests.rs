@@ -72,6 +72,21 @@ async fn a_source_longer_or_shorter_than_announced_is_refused() {
 }
 
 #[tokio::test]
+async fn bytes_that_nobody_knows_yet_are_kept_up_to_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path().into()).unwrap();
+    let parts = ["hello ", "world"];
+    let (digest, size) = blobs.put_new(11, stream(&parts)).await.unwrap();
+    assert_eq!((digest, size), (Digest::of(b"hello world"), 11));
+    assert!(blobs.verify(&digest).unwrap());
+    let error = blobs.put_new(10, stream(&parts)).await.unwrap_err();
+    let expected = "the blob has more than 10 bytes";
+    assert_eq!(error.to_string(), expected);
+    let left = std::fs::read_dir(folder.path().join("tmp")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test]
 async fn what_a_killed_writer_left_is_swept_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(folder.path().into()).unwrap();

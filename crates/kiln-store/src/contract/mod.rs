@@ -8,6 +8,7 @@ pub(crate) mod environments;
 pub(crate) mod failures;
 pub(crate) mod hooks;
 pub(crate) mod images;
+pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod requests;
 
@@ -130,6 +131,9 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         environments::a_label_is_on_one_version_at_a_time,
         environments::what_is_archived_is_not_latest_and_not_listed_until_it_is_restored,
         environments::a_version_keeps_the_generation_it_was_first_built_as,
+        models::versions_count_and_a_deleted_one_is_not_used_again,
+        models::models_belong_to_their_workspace_and_are_listed_in_pages,
+        models::a_model_holds_its_files_until_it_is_deleted,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,
     );

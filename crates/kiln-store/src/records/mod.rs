@@ -9,6 +9,7 @@ mod failures;
 mod hooks;
 mod images;
 mod locks;
+mod models;
 mod queue;
 mod requests;
 
@@ -25,6 +26,7 @@ pub use failures::Failures;
 pub use hooks::{Events, Hooks};
 pub use images::Images;
 pub use locks::Locks;
+pub use models::Models;
 pub use queue::Queue;
 pub use requests::Requests;
 
@@ -43,6 +45,7 @@ pub trait Records:
     + Collection
     + Credentials
     + Environments
+    + Models
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -6,6 +6,7 @@ mod credentials;
 mod environments;
 mod events;
 mod images;
+mod models;
 mod requests;
 
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
@@ -19,5 +20,6 @@ pub use events::{
     NewHook, ParseEventTypeError, Replay, Target,
 };
 pub use images::{BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage};
+pub use models::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
 pub(crate) use requests::end_of;
 pub use requests::{Answer, Received, RequestKey};

@@ -15,6 +15,7 @@ mod generations;
 mod hooks;
 mod images;
 mod locks;
+mod models;
 mod outbox;
 mod queue;
 mod requests;
