@@ -49,7 +49,7 @@ fn read<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result
     serde_json::from_str(&get::<String>(row, column)?).map_err(|_| unreadable())
 }
 
-fn file(row: FileRow) -> Result<ModelFile, StoreError> {
+fn file(row: &FileRow) -> Result<ModelFile, StoreError> {
     Ok(ModelFile {
         path: row.path.parse().map_err(|_| unreadable())?,
         digest: Digest::from_hex(&row.sha256).map_err(|_| unreadable())?,
@@ -64,7 +64,7 @@ fn model(row: &SqliteRow) -> Result<ModelRow, StoreError> {
             .parse()
             .map_err(|_| unreadable())?,
         version: get(row, "version")?,
-        files: files.into_iter().map(file).collect::<Result<_, _>>()?,
+        files: files.iter().map(file).collect::<Result<_, _>>()?,
         notes: ModelNotes {
             description: get(row, "description")?,
             tags: read(row, "tags")?,
