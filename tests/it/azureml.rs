@@ -9,7 +9,7 @@ use serde_json::Value;
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk");
 
 /// The folder of an SDK, told by the variable that `cargo xtask test` sets.
-fn sdk(variable: &str) -> PathBuf {
+pub(crate) fn sdk(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
         .into()
@@ -17,6 +17,23 @@ fn sdk(variable: &str) -> PathBuf {
 
 /// Runs a script with an SDK, and gives what it printed.
 fn run(sdk: &PathBuf, url: &str, script: &str, arguments: &[&str]) -> String {
+    run_with(sdk, url, script, arguments, &[])
+}
+
+/// What a script printed as JSON after its output.
+pub(crate) fn seen(printed: &str) -> Value {
+    let (_, seen) = printed.split_once("== seen\n").unwrap();
+    serde_json::from_str(seen.lines().next().unwrap()).unwrap()
+}
+
+/// As [`run`], with further variables.
+pub(crate) fn run_with(
+    sdk: &PathBuf,
+    url: &str,
+    script: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> String {
     let home = tempfile::tempdir().unwrap();
     // Debian's docker first, as in the tests of kiln's own.
     let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default());
@@ -35,6 +52,7 @@ fn run(sdk: &PathBuf, url: &str, script: &str, arguments: &[&str]) -> String {
             format!("{}/conda-forge", kiln_tests::channels()),
         )
         .env("PYTHONWARNINGS", "ignore")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -46,20 +64,20 @@ fn run(sdk: &PathBuf, url: &str, script: &str, arguments: &[&str]) -> String {
     printed
 }
 
-/// Runs the script with an SDK; the image that it built.
-fn check(variable: &str, of: &str) -> String {
+/// Runs the script with an SDK; what it saw.
+fn check(variable: &str, of: &str) -> Value {
     let kiln = Kiln::new();
     let server = kiln.serve().unwrap();
     let printed = run(&sdk(variable), &server.url, "environments.py", &[of]);
-    let (told, seen) = printed.split_once("== seen\n").unwrap();
-    let seen: Value = serde_json::from_str(seen.lines().next().unwrap()).unwrap();
+    let (told, _) = printed.split_once("== seen\n").unwrap();
+    let seen = seen(&printed);
     for (key, expected) in [
         ("first", "1".into()),
         ("again", "1".into()),
         ("second", "2".into()),
         ("newest", "2".into()),
         ("equal", true.into()),
-        ("before", false.into()),
+        ("before", serde_json::json!([false, null])),
         ("status", "Succeeded".into()),
         ("after", true.into()),
         ("cached", "Succeeded".into()),
@@ -73,20 +91,40 @@ fn check(variable: &str, of: &str) -> String {
     let listed = seen["list"].as_array().unwrap();
     assert!(listed.contains(&"my env".into()), "{listed:?}");
     assert!(seen["missing"].as_str().unwrap().contains("404"), "{seen}");
-    let image = seen["image"].as_str().unwrap();
-    let code = "import foo, os; print(os.environ['FROM'])";
-    assert_eq!(Docker::python(&format!("{image}:latest"), code), "the SDK");
+    let image = format!("{}:latest", seen["image"].as_str().unwrap());
+    let code = "import foo, os, sys; print(os.environ['FROM'], foo.__file__, sys.executable)";
+    let told_by_image = Docker::python(&image, code);
+    assert!(told_by_image.starts_with("the SDK /"), "{told_by_image}");
+    let interpreter = seen["interpreter"].as_str().unwrap();
+    let answer = Docker::run_image(&image, &[interpreter, "-c", "import foo"]);
+    assert_eq!(answer.code, 0, "{interpreter}: {answer:?}");
+    let dockerfile = seen["dockerfile"].as_str().unwrap();
+    let base = format!("FROM {}@sha256:", kiln_tests::base("debian:12"));
+    let base = base.replace("/debian:12@", "/debian");
+    let base = base.trim_end_matches("sha256:");
+    assert!(dockerfile.contains(base), "{base}: {dockerfile}");
+    let variable = "ENV FROM=\"the SDK\"";
+    assert!(dockerfile.contains(variable), "{dockerfile}");
+    // The log of a build is shown while it goes on.
+    let (built, failing) = told.split_once("== failing\n").unwrap();
+    assert!(built.contains("resolving the pip requirements"), "{told}");
     // The end of a failed build's log, which says what is wrong, was shown.
-    let (_, failing) = told.split_once("== failing\n").unwrap();
     assert!(failing.contains("there-is-no-such-package"), "{told}");
     assert!(failing.contains("help: "), "{told}");
-    image.to_owned()
+    seen
 }
 
 #[test]
 fn the_newest_sdk_registers_reads_and_builds_environments() {
-    let image = check("KILN_TEST_AZUREML", "newest");
+    let seen = check("KILN_TEST_AZUREML", "newest");
+    assert_eq!(seen["labelled"], "1");
+    assert_eq!(seen["on compute"], "Succeeded");
+    // The same definition under another name is the same image.
+    assert_eq!(seen["shares"], true);
+    let text = seen["text"].as_str().unwrap();
+    assert!(text.contains("'imageExistsInRegistry': True"), "{text}");
     // `build_local` with Docker has built it under the same name, without a registry.
+    let image = seen["image"].as_str().unwrap();
     let name = image.split_once("/azureml/").unwrap().1;
     let code = "import foo, os; print(os.environ['FROM'])";
     assert_eq!(

@@ -6,6 +6,9 @@
 
 mod api;
 mod azureml;
+mod azureml_conda;
+mod azureml_documents;
+mod azureml_workspaces;
 mod cache;
 mod conda;
 mod durable;

@@ -73,13 +73,21 @@ def built(env, show_output):
     return build.status if hasattr(build, "status") else ended.status
 
 
-seen["before"] = image_details()["imageExistsInRegistry"]
+details = image_details()
+seen["before"] = (details["imageExistsInRegistry"], details["ingredients"])
 seen["status"] = built(read, True)
 details = image_details()
 seen["after"] = details["imageExistsInRegistry"]
 seen["image"] = "{}/{}".format(details["dockerImage"]["registry"]["address"], details["dockerImage"]["name"])
 seen["interpreter"] = details["pythonEnvironment"]["interpreterPath"]
+seen["dockerfile"] = details["ingredients"]["dockerfile"]
 seen["cached"] = built(read, False)
+if sys.argv[1] != "2019":
+    seen["text"] = "{!r} {} {}".format(details, details.image, details.dockerfile)
+    on_compute = environment("on compute", "foo==1.0").build(ws, image_build_compute="a-cluster")
+    on_compute.wait_for_completion(show_output=False)
+    seen["on compute"] = on_compute.status
+    seen["shares"] = Environment.get(ws, "on compute").get_image_details(ws).image == seen["image"]
 
 failing = environment("failing", "there-is-no-such-package==1.0").register(ws)
 print("== failing")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kiln_api::Failure;
-use kiln_oci::Reference;
+use kiln_oci::{Digest, Reference};
 use kiln_registry::{
     Chain, CredentialError, CredentialSource, Credentials as Login, RegistryClient,
     StaticCredentials,
@@ -29,6 +29,8 @@ pub(crate) struct Access {
     /// Of channels, indexes and archives.
     pub(crate) credentials: Credentials,
     pub(crate) redactor: Redactor,
+    /// Whether the workspace has credentials of its own: what it makes may have what others can't read.
+    own: bool,
     logins: Arc<dyn CredentialSource>,
 }
 
@@ -68,6 +70,7 @@ impl Inner {
                 stored.iter().filter_map(Credential::of_inline).collect(),
             ),
             redactor: Redactor::new(stored.iter().map(|credential| credential.secret.expose())),
+            own: !stored.is_empty(),
             logins,
         });
         self.accesses.insert(scope.clone(), Arc::clone(&access));
@@ -98,7 +101,22 @@ impl Inner {
     }
 }
 
+/// The label of an image that may have what only one workspace can read: the digest of its name.
+pub(crate) const SCOPE_LABEL: &str = "io.kiln.scope";
+
+/// The value of [`SCOPE_LABEL`].
+pub(crate) fn scope_digest(scope: &Scope) -> String {
+    Digest::of(scope.as_str().as_bytes()).to_hex()
+}
+
 impl Access {
+    /// The label by which other workspaces know that an image is not theirs; none where all is that went
+    /// into it.
+    pub(crate) fn scope_label(&self, scope: &Scope) -> Option<(String, String)> {
+        self.own
+            .then(|| (SCOPE_LABEL.to_owned(), scope_digest(scope)))
+    }
+
     /// The login for an image's registry, for an engine that pulls it itself.
     pub(crate) async fn pull_credentials(
         &self,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use kiln_api::{Failure, FailureClass};
 use kiln_dockerfile::{BaseImage, Installer, Plan, PlanInput, plan};
+use kiln_resolve::Resolved;
 
 use crate::backend::Archives;
 use crate::engine::Engine;
+use crate::error::of_resolve;
 use crate::submission::Submission;
 
 /// A plan and what it names.
@@ -26,7 +28,43 @@ impl Engine {
         fetch: bool,
     ) -> Result<Ejected, Failure> {
         let locked = self.lock(submission, fetch).await?;
-        let resolved = &locked.resolved;
+        let plan = self.planned(submission, &locked.resolved, installer)?;
+        Ok(Ejected {
+            plan,
+            archives: locked.archives,
+        })
+    }
+    /// The Dockerfile of a definition's image by its lock, after the user's own where there is one; none where
+    /// the definition has no lock yet. Nothing is resolved, kept or started.
+    pub async fn known_dockerfile(
+        &self,
+        submission: &Submission,
+    ) -> Result<Option<String>, Failure> {
+        let inner = &self.inner;
+        let key = (submission.scope.clone(), submission.spec_hash);
+        let Some(lock) = inner.stored_lock(&key).await? else {
+            return Ok(None);
+        };
+        let access = inner.build_access(&key.0).await?;
+        let definition = &submission.parsed.definition;
+        let archives = inner.held_archives(None);
+        let request = inner.resolve_request(&key.0, definition, archives, &access);
+        let resolved = inner.resolver.reuse(&request, lock).await;
+        let resolved = resolved.map_err(|error| of_resolve(&error))?;
+        let plan = self.planned(submission, &resolved, Installer::Kiln)?;
+        let own = plan.dockerfile.to_text();
+        Ok(Some(match &plan.user_dockerfile {
+            Some(user) => format!("{}\n\n{own}", user.text.trim_end()),
+            None => own,
+        }))
+    }
+
+    fn planned(
+        &self,
+        submission: &Submission,
+        resolved: &Resolved,
+        installer: Installer,
+    ) -> Result<Plan, Failure> {
         let pinned = resolved
             .base
             .as_ref()
@@ -43,13 +81,9 @@ impl Engine {
             extra_ca: self.inner.settings.extra_ca.is_some(),
             private: !submission.parsed.credentials.is_empty(),
         });
-        let plan = plan.map_err(|error| {
+        plan.map_err(|error| {
             let remedy = "change the environment as the message says";
             Failure::new(FailureClass::Invalid, error.to_string(), remedy)
-        })?;
-        Ok(Ejected {
-            plan,
-            archives: locked.archives,
         })
     }
 }

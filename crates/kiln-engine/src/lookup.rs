@@ -9,7 +9,7 @@ use kiln_registry::Probe;
 use kiln_spec::SpecHash;
 use kiln_store::{BaseOrigin, FoundImage, ImageRow};
 
-use crate::access::Access;
+use crate::access::{Access, SCOPE_LABEL, scope_digest};
 use crate::active::{Ticket, failed};
 use crate::engine::{Inner, Key};
 use crate::error::EngineError;
@@ -155,6 +155,11 @@ impl Inner {
         let labels = &image.config.config.labels;
         let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
         if label("io.kiln.spec-hash") != key.1.to_hex() {
+            return Ok(None);
+        }
+        let owner = label(SCOPE_LABEL);
+        if !owner.is_empty() && owner != scope_digest(&key.0) {
+            // Another workspace made it with its own credentials: this one has to show that it can too.
             return Ok(None);
         }
         let generation = generation_tag(&access, &latest, image.manifest_digest)

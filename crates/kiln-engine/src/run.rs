@@ -213,6 +213,8 @@ impl Run {
         let platform: Platform = self.definition.platform.parse().unwrap_or_default();
         let base = resolved.base.as_ref().map(|base| &base.reference);
         let pull_credentials = self.access.pull_credentials(base).await;
+        let mut labels = labels(&self.key.1, &resolved.lock, self.backend.name());
+        labels.extend(self.access.scope_label(&self.key.0));
         let job = BuildJob {
             build_id: self.build.id.clone(),
             definition: self.definition.clone(),
@@ -222,7 +224,7 @@ impl Run {
             facts: resolved.facts.clone(),
             base: resolved.base.clone(),
             repository: self.repository()?,
-            labels: labels(&self.key.1, &resolved.lock, self.backend.name()),
+            labels,
             archives: Arc::new(StoredArchives(self.inner.store.blobs().clone())),
             registry: self.access.registry.clone(),
             pull_credentials,

@@ -231,6 +231,16 @@ fn a_registry_that_is_a_text_is_answered_as_an_object() {
 }
 
 #[test]
+fn where_a_context_is_is_told_in_the_sdks_words() {
+    for (sent, told) in [("StorageAccount", "storageAccount"), ("GIT", "git")] {
+        let context = json!({ "locationType": sent, "location": "https://h.example.org/x.git" });
+        let view = stored(&json!({ "docker": { "buildContext": context } }).to_string());
+        let view: Value = serde_json::from_str(&view.azureml_json("x", None, None)).unwrap();
+        assert_eq!(view["docker"]["buildContext"]["locationType"], told);
+    }
+}
+
+#[test]
 fn what_is_said_beside_a_document_is_in_what_the_sdk_reads() {
     let overrides = Overrides {
         base: Some("me:secret-7731@h.example.org/base:2".into()),

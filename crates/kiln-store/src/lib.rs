@@ -11,6 +11,7 @@ mod links;
 mod model_names;
 mod records;
 mod rows;
+mod run_names;
 mod scope;
 mod sealed;
 mod sqlite;
@@ -32,7 +33,7 @@ pub use links::LinkSigner;
 pub use model_names::{FilePath, ModelName, ParseFilePathError, ParseModelNameError};
 pub use records::{
     Builds, Collection, Commits, Credentials, Environments, Events, Failures, Hooks, Images, Locks,
-    Models, Queue, Records, Requests, TakeAway,
+    Models, Queue, Records, Requests, Runs, TakeAway,
 };
 pub use rows::{Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered};
 pub use rows::{
@@ -41,7 +42,12 @@ pub use rows::{
     IdleLock, ImageRow, KnownImage, NewBuild, NewEvent, NewHook, NewImage, ParseEventTypeError,
     Received, Remember, RememberedFailure, Replay, RequestKey, Started, Target, Terms,
 };
+pub use rows::{
+    BegunRun, ExperimentRow, NewRun, RunChange, RunEnvironment, RunError, RunFile, RunFilter,
+    RunMetric, RunRow, RunStatus,
+};
 pub use rows::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
+pub use run_names::{ExperimentName, ParseRunNameError, RunId};
 pub use scope::{ParseScopeError, Scope};
 pub use sqlite::SqliteRecords;
 pub use store::Store;

@@ -91,6 +91,12 @@ pub(super) async fn details(
 ) -> Result<Json<Value>, AzureError> {
     let submission = submission(&state, &place, Right::Read, true).await?;
     let python = python(&submission);
+    let dockerfile = state.engine.known_dockerfile(&submission).await;
+    let dockerfile = dockerfile.unwrap_or_else(|failure| {
+        // The other details are true without it.
+        tracing::warn!(%failure.message, "the Dockerfile of an environment can't be told");
+        None
+    });
     let ticket = state.engine.submit(submission).await?;
     let status = ticket.status();
     Ok(Json(json!({
@@ -104,7 +110,7 @@ pub(super) async fn details(
             },
         },
         "pythonEnvironment": python,
-        "ingredients": null,
+        "ingredients": dockerfile.map(|text| json!({ "dockerfile": text })),
     })))
 }
 

@@ -136,10 +136,15 @@ pub(super) fn spelled(node: &Node, section: Section) -> Node {
                 .iter()
                 .map(|entry| {
                     let (key, value) = section.field(&entry.key);
+                    let value = if section == Context && key == "locationType" {
+                        location_type(&entry.value)
+                    } else {
+                        spelled(&entry.value, value)
+                    };
                     Entry {
                         key,
                         line: entry.line,
-                        value: spelled(&entry.value, value),
+                        value,
                     }
                 })
                 .collect(),
@@ -161,4 +166,13 @@ pub(super) fn spelled(node: &Node, section: Section) -> Node {
         line: node.line,
         value,
     }
+}
+
+/// The SDK's own words for where a context is: it takes no other spelling.
+fn location_type(node: &Node) -> Node {
+    let words = ["git", "storageAccount"];
+    let known = node
+        .scalar()
+        .and_then(|text| words.iter().find(|word| word.eq_ignore_ascii_case(text)));
+    known.map_or_else(|| node.clone(), |word| build_tree::text(word))
 }

@@ -320,3 +320,79 @@ CREATE TABLE models (
     PRIMARY KEY (scope, name, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX models_by_run ON models (scope, run_id);
+-- What runs belong to.
+CREATE TABLE experiments (
+    scope      TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    actor      TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, name)
+) STRICT;
+CREATE UNIQUE INDEX experiments_by_id ON experiments (scope, id);
+
+-- Scripts that ran, or are to run, in an environment, which may be a curated one and so no row. `number`
+-- counts within the experiment.
+CREATE TABLE runs (
+    scope               TEXT NOT NULL,
+    id                  TEXT NOT NULL,
+    experiment          TEXT NOT NULL,
+    number              INTEGER NOT NULL,
+    uuid                TEXT NOT NULL,
+    parent              TEXT,
+    title               TEXT,
+    status              TEXT NOT NULL,
+    environment         TEXT,
+    environment_version TEXT,
+    image               TEXT,
+    target              TEXT NOT NULL,
+    script              TEXT,
+    arguments           TEXT NOT NULL,
+    definition          TEXT,
+    snapshot            TEXT,
+    properties          TEXT NOT NULL,
+    tags                TEXT NOT NULL,
+    exit_code           INTEGER,
+    error_code          TEXT,
+    error_message       TEXT,
+    actor               TEXT NOT NULL,
+    via                 TEXT NOT NULL,
+    created_ms          INTEGER NOT NULL,
+    changed_ms          INTEGER NOT NULL,
+    started_ms          INTEGER,
+    ended_ms            INTEGER,
+    PRIMARY KEY (scope, id),
+    UNIQUE (scope, experiment, number),
+    FOREIGN KEY (scope, experiment) REFERENCES experiments (scope, name)
+) STRICT;
+CREATE INDEX runs_by_environment ON runs (scope, environment, environment_version);
+CREATE INDEX runs_by_age ON runs (scope, created_ms, id);
+CREATE INDEX runs_open ON runs (created_ms) WHERE ended_ms IS NULL;
+
+-- What a run wrote: files by their path in the run, whose bytes are blobs that `blob_holds` holds.
+CREATE TABLE run_files (
+    scope      TEXT NOT NULL,
+    run        TEXT NOT NULL,
+    path       TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, run, path),
+    FOREIGN KEY (scope, run) REFERENCES runs (scope, id)
+) STRICT, WITHOUT ROWID;
+
+-- Values that a run logged, in the order in which they came.
+CREATE TABLE run_metrics (
+    seq        INTEGER PRIMARY KEY,
+    scope      TEXT NOT NULL,
+    run        TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    columns    TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    data       TEXT NOT NULL,
+    at         TEXT NOT NULL,
+    FOREIGN KEY (scope, run) REFERENCES runs (scope, id)
+) STRICT;
+CREATE UNIQUE INDEX run_metrics_by_id ON run_metrics (scope, run, id);
+CREATE INDEX run_metrics_by_name ON run_metrics (scope, run, name, seq);

@@ -11,6 +11,7 @@ pub(crate) mod images;
 pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod requests;
+pub(crate) mod runs;
 
 use std::sync::Arc;
 
@@ -134,6 +135,14 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         models::versions_count_and_a_deleted_one_is_not_used_again,
         models::models_belong_to_their_workspace_and_are_listed_in_pages,
         models::a_model_holds_its_files_until_it_is_deleted,
+        runs::a_run_is_begun_once_and_numbered_in_its_experiment,
+        runs::experiments_are_made_once_and_found_by_name_and_id,
+        runs::a_run_that_is_over_keeps_its_end,
+        runs::properties_stay_and_tags_change,
+        runs::a_run_has_one_version_of_an_environment,
+        runs::runs_are_listed_newest_first_in_pages_and_found_when_silent,
+        runs::files_of_a_run_are_held_and_replaced,
+        runs::metrics_come_back_in_order_and_once,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,
     );

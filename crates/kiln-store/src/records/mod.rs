@@ -12,6 +12,7 @@ mod locks;
 mod models;
 mod queue;
 mod requests;
+mod runs;
 
 use async_trait::async_trait;
 
@@ -29,6 +30,7 @@ pub use locks::Locks;
 pub use models::Models;
 pub use queue::Queue;
 pub use requests::Requests;
+pub use runs::Runs;
 
 /// The records of kiln. What a call has answered is durable.
 #[async_trait]
@@ -46,6 +48,7 @@ pub trait Records:
     + Credentials
     + Environments
     + Models
+    + Runs
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -8,6 +8,7 @@ mod events;
 mod images;
 mod models;
 mod requests;
+mod runs;
 
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
 pub use collection::{BlobRow, IdleLock};
@@ -23,3 +24,7 @@ pub use images::{BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage,
 pub use models::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
 pub(crate) use requests::end_of;
 pub use requests::{Answer, Received, RequestKey};
+pub use runs::{
+    BegunRun, ExperimentRow, NewRun, RunChange, RunEnvironment, RunError, RunFile, RunFilter,
+    RunMetric, RunRow, RunStatus,
+};

@@ -19,6 +19,8 @@ mod models;
 mod outbox;
 mod queue;
 mod requests;
+mod run_rows;
+mod runs;
 
 use std::path::Path;
 use std::sync::Arc;
