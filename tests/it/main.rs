@@ -20,6 +20,7 @@ mod gc;
 mod hooks;
 mod layers;
 mod leftovers;
+mod models;
 mod pip;
 mod private_registry;
 mod promises;

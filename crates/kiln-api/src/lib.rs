@@ -7,6 +7,7 @@ mod failure;
 mod gc;
 mod hooks;
 mod log;
+mod models;
 
 pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 pub use environments::{
@@ -21,3 +22,4 @@ pub use hooks::{
     Hook, HookList, HookSecret, NewHookRequest, RegistryReport, ReplayReport, ReplayRequest,
 };
 pub use log::{LogEvent, LogKind};
+pub use models::{Model, ModelFileInfo, ModelList};

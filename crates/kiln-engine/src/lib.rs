@@ -21,6 +21,7 @@ mod intake;
 mod leftovers;
 mod log;
 mod lookup;
+mod models;
 mod recent;
 mod recover;
 mod redact;
@@ -55,9 +56,11 @@ pub use environments::{
 };
 pub use error::EngineError;
 pub use kiln_store::{
-    Action, Callback, EnvironmentRow, HistoryRow, ImageRow, NameFilter, RequestKey, Scope,
+    Action, Callback, EnvironmentRow, FilePath, HistoryRow, ImageRow, ModelFile, ModelFilter,
+    ModelName, ModelNotes, ModelRow, NameFilter, NewModel, ParseModelNameError, RequestKey, Scope,
 };
 pub use log::Logs;
+pub use models::{MODEL_FILES_LIMIT, ModelArchiveError};
 pub use recent::Question;
 pub use recover::Recovery;
 pub use resolve::Locked;

@@ -22,6 +22,8 @@ pub struct EngineSettings {
     pub scope_bound: u64,
     /// New builds are refused while the data folder's disk has less.
     pub disk_reserve_bytes: u64,
+    /// The files of one model may have so many bytes.
+    pub model_bytes: u64,
     /// How long a build is a worker's without a sign of life; at most a minute.
     pub lease: Duration,
     /// How long, from its first attempt on, a build is tried again after failures that may pass.

@@ -288,7 +288,7 @@ impl Inner {
     }
 
     /// Refuses work that would fail for want of space, before it is accepted.
-    fn check_room(&self) -> Result<(), EngineError> {
+    pub(crate) fn check_room(&self) -> Result<(), EngineError> {
         let folder = self.store.data().root();
         let free = crate::room::free_bytes(folder).map_err(EngineError::Data)?;
         if free >= self.settings.disk_reserve_bytes {

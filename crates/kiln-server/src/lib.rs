@@ -11,6 +11,7 @@ mod gc;
 mod health;
 mod hooks;
 mod logs;
+mod models;
 mod openapi;
 mod router;
 mod serve;

@@ -12,7 +12,7 @@ use tower_http::trace::TraceLayer;
 use crate::access::Token;
 use crate::azureml::Told;
 use crate::hooks::HookSettings;
-use crate::{azureml, builds, environments, explain, gc, health, hooks, logs, openapi};
+use crate::{azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -60,6 +60,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/builds/{id}/logs", get(logs::logs))
         .route("/v1/explain", post(explain::explain))
         .merge(named_environments())
+        .merge(models::routes())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.
         .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))

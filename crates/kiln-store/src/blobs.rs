@@ -1,5 +1,6 @@
 //! Content-addressed files: `sha256/ab/<64 hex digits>`, written once, verified while they are written.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -182,6 +183,44 @@ impl Blobs {
         let received = self.receive(limit, bytes).await?;
         let (digest, size) = (received.digest, received.size);
         self.keep(received).await?;
+        Ok((digest, size))
+    }
+
+    /// Writes what a reader gives as [`Blobs::put_new`] does; it blocks.
+    pub fn put_from(
+        &self,
+        limit: u64,
+        mut content: impl std::io::Read,
+    ) -> Result<(Digest, u64), PutBlobError<std::io::Error>> {
+        let folder = self.root.join("tmp");
+        let file = |error| PutBlobError::Store(StoreError::file(&folder)(error));
+        let temporary = tempfile::Builder::new()
+            .tempfile_in(&folder)
+            .map_err(file)?;
+        let (mut handle, temporary) = temporary.into_parts();
+        let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+        let mut chunk = vec![0; 1 << 17];
+        loop {
+            let read = match content.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.map_err(PutBlobError::Source)?,
+            };
+            if read == 0 {
+                break;
+            }
+            size += read as u64;
+            if size > limit {
+                return Err(PutBlobError::Size {
+                    expected: limit,
+                    actual: size,
+                });
+            }
+            hasher.update(&chunk[..read]);
+            handle.write_all(&chunk[..read]).map_err(file)?;
+        }
+        handle.sync_all().map_err(file)?;
+        let digest = Digest::from_bytes(hasher.finalize().into());
+        persist(temporary, &self.path(&digest)).map_err(file)?;
         Ok((digest, size))
     }
 

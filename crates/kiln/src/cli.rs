@@ -45,6 +45,8 @@ enum Command {
     Eject(commands::eject::EjectArgs),
     /// Named environments and their versions.
     Env(commands::env::EnvArgs),
+    /// Models and their versions.
+    Model(commands::model::ModelArgs),
     /// Subscriptions to events.
     Hooks(commands::hooks::HooksArgs),
     /// Tells what no running build and no current image needs, and removes it.
@@ -157,6 +159,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         }
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
+        Command::Model(args) => block_on(commands::model::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
         Command::Gc(args) => block_on(commands::gc::run(settings(None, None)?, args)),
         Command::Serve(args) => {

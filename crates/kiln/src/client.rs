@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kiln_api::{BuildRequest, BuildStatus, Failure, FailureClass, LogEvent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,31 @@ impl Client {
     ) -> Result<T, CliError> {
         let request = self.http.post(format!("{}{path}", self.url)).json(body);
         self.answer(request).await
+    }
+
+    /// `POST` of a tar to a path, while it is written.
+    pub(crate) async fn post_tar<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<T, CliError> {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .header(reqwest::header::CONTENT_TYPE, "application/x-tar")
+            .body(reqwest::Body::wrap_stream(tar));
+        self.answer(request).await
+    }
+
+    /// The bytes that a path answers with.
+    pub(crate) async fn content(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>, CliError> {
+        let response = self
+            .send(self.http.get(format!("{}{path}", self.url)))
+            .await?;
+        Ok(response.bytes_stream().map_err(std::io::Error::other))
     }
 
     /// `PUT` of a body to a path.

@@ -53,6 +53,7 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
             queue_bound: limits.queue,
             scope_bound: limits.queue_per_workspace,
             disk_reserve_bytes: limits.disk_reserve_bytes,
+            model_bytes: limits.model_bytes,
             lease: limits.lease,
             retry_budget: match verify {
                 Verify::Background => limits.retry_budget,

@@ -9,6 +9,7 @@ mod config;
 mod data_lock;
 mod env_text;
 mod error;
+mod folder_tar;
 mod input;
 mod own_server;
 mod progress;

@@ -8,6 +8,7 @@ mod shown;
 pub(crate) use change::*;
 pub(crate) use read::*;
 pub(crate) use register::*;
+pub(crate) use shown::date;
 
 use kiln_engine::{Origin, Scope};
 use kiln_spec::{EnvironmentName, EnvironmentVersion, LATEST, NameError, Which};
@@ -16,7 +17,11 @@ use crate::access::{Caller, Right};
 use crate::error::ApiError;
 
 /// The workspace of a request, if the caller may do this in it.
-fn scope(caller: &Caller, right: Right, workspace: Option<&str>) -> Result<Scope, ApiError> {
+pub(crate) fn scope(
+    caller: &Caller,
+    right: Right,
+    workspace: Option<&str>,
+) -> Result<Scope, ApiError> {
     let workspace = workspace.unwrap_or("default");
     caller.require(right, workspace)?;
     workspace

@@ -60,7 +60,7 @@ pub(super) fn history(row: &HistoryRow) -> HistoryEntry {
 }
 
 /// RFC 3339, in UTC.
-fn date(ms: i64) -> String {
+pub(crate) fn date(ms: i64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .ok()
         .and_then(|date| date.format(&Rfc3339).ok())

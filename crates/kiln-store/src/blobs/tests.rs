@@ -82,6 +82,10 @@ async fn bytes_that_nobody_knows_yet_are_kept_up_to_a_limit() {
     let error = blobs.put_new(10, stream(&parts)).await.unwrap_err();
     let expected = "the blob has more than 10 bytes";
     assert_eq!(error.to_string(), expected);
+    let read = blobs.put_from(5, &b"hello"[..]).unwrap();
+    assert_eq!(read, (Digest::of(b"hello"), 5));
+    assert!(blobs.verify(&read.0).unwrap());
+    assert!(blobs.put_from(4, &b"hello"[..]).is_err());
     let left = std::fs::read_dir(folder.path().join("tmp")).unwrap();
     assert_eq!(left.count(), 0);
 }

@@ -12,6 +12,7 @@ pub(crate) struct FileLimits {
     queue: Option<u64>,
     queue_per_workspace: Option<u64>,
     disk_reserve_mib: Option<u64>,
+    model_mib: Option<u64>,
     lease: Option<u64>,
     drain: Option<u64>,
     resolve_timeout: Option<u64>,
@@ -33,6 +34,8 @@ pub(crate) struct Limits {
     pub(crate) queue_per_workspace: u64,
     /// New builds are refused while the data folder's disk has less.
     pub(crate) disk_reserve_bytes: u64,
+    /// The files of one model may have so many bytes.
+    pub(crate) model_bytes: u64,
     /// How long a build is a worker's without a sign of life.
     pub(crate) lease: Duration,
     /// How long builds may go on after a signal to stop.
@@ -59,7 +62,7 @@ type Variable = (
 );
 
 /// The variables of all limits.
-pub(crate) const VARIABLES: [Variable; 12] = [
+pub(crate) const VARIABLES: [Variable; 13] = [
     ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds", |l| {
         &mut l.max_builds
     }),
@@ -74,6 +77,9 @@ pub(crate) const VARIABLES: [Variable; 12] = [
         "limits.disk_reserve_mib",
         |l| &mut l.disk_reserve_mib,
     ),
+    ("KILN_LIMITS_MODEL_MIB", "limits.model_mib", |l| {
+        &mut l.model_mib
+    }),
     ("KILN_LIMITS_LEASE", "limits.lease, seconds", |l| {
         &mut l.lease
     }),
@@ -151,6 +157,7 @@ impl FileLimits {
             queue,
             queue_per_workspace: self.queue_per_workspace.unwrap_or(queue),
             disk_reserve_bytes: self.disk_reserve_mib.unwrap_or(512).saturating_mul(1 << 20),
+            model_bytes: self.model_mib.unwrap_or(20 << 10).saturating_mul(1 << 20),
             lease: seconds(self.lease, 45).clamp(Duration::from_secs(1), Duration::from_mins(1)),
             drain: seconds(self.drain, 30),
             resolve_timeout: seconds(self.resolve_timeout, 600),
