@@ -8,6 +8,7 @@ mod gc;
 mod hooks;
 mod log;
 mod models;
+mod runs;
 
 pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 pub use environments::{
@@ -23,3 +24,4 @@ pub use hooks::{
 };
 pub use log::{LogEvent, LogKind};
 pub use models::{Model, ModelFileInfo, ModelList};
+pub use runs::{Run, RunFailure, RunList};

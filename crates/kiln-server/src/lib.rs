@@ -14,6 +14,7 @@ mod logs;
 mod models;
 mod openapi;
 mod router;
+mod runs;
 mod serve;
 
 pub use access::{ParseRightError, Right, Token};

@@ -36,6 +36,8 @@ use utoipa::OpenApi;
         crate::environments::rollback,
         crate::environments::clone,
         crate::environments::add_packages,
+        crate::runs::list,
+        crate::runs::show,
         crate::hooks::list,
         crate::hooks::add,
         crate::hooks::remove,

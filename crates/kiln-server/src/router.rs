@@ -12,7 +12,9 @@ use tower_http::trace::TraceLayer;
 use crate::access::Token;
 use crate::azureml::Told;
 use crate::hooks::HookSettings;
-use crate::{azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi};
+use crate::{
+    azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi, runs,
+};
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
 const BODY_LIMIT_BYTES: usize = 4 << 20;
@@ -61,6 +63,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/explain", post(explain::explain))
         .merge(named_environments())
         .merge(models::routes())
+        .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.
         .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))

@@ -47,6 +47,8 @@ enum Command {
     Env(commands::env::EnvArgs),
     /// Models and their versions.
     Model(commands::model::ModelArgs),
+    /// What ran in which environment.
+    Runs(commands::runs::RunsArgs),
     /// Subscriptions to events.
     Hooks(commands::hooks::HooksArgs),
     /// Tells what no running build and no current image needs, and removes it.
@@ -160,6 +162,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
         Command::Model(args) => block_on(commands::model::run(settings(None, None)?, args)),
+        Command::Runs(args) => block_on(commands::runs::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
         Command::Gc(args) => block_on(commands::gc::run(settings(None, None)?, args)),
         Command::Serve(args) => {

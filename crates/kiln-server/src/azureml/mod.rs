@@ -6,6 +6,7 @@
 mod builds;
 mod environments;
 mod error;
+mod history;
 mod place;
 mod recipe;
 mod workspace;
@@ -67,4 +68,5 @@ pub(crate) fn routes() -> Router<AppState> {
         .route(&v2("/builds/{build}"), get(builds::status))
         .route(&environment("/builds/{build}"), get(builds::status_2019))
         .route("/environment/v1.0/logs/{build}", get(builds::log))
+        .merge(history::routes())
 }

@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use kiln_engine::{Origin, Scope};
 use kiln_spec::{EnvironmentName, EnvironmentVersion, Label, NameError, Which};
+use kiln_store::{ExperimentName, ExperimentRow, ParseRunNameError, RunId};
 use serde::Deserialize;
 
 use super::error::AzureError;
@@ -22,6 +23,11 @@ pub(super) struct Segments {
     pub(super) version: Option<String>,
     pub(super) label: Option<String>,
     pub(super) build: Option<String>,
+    experiment: Option<String>,
+    experiment_id: Option<String>,
+    run: Option<String>,
+    container: Option<String>,
+    path: Option<String>,
 }
 
 /// A workspace, and who asks in it.
@@ -76,6 +82,11 @@ pub(super) fn server(headers: &HeaderMap) -> String {
     format!("{scheme}://{}", host.unwrap_or("localhost"))
 }
 
+/// A text that stands where an experiment's name or a run's id must.
+pub(super) fn no_name(what: &str, error: &ParseRunNameError) -> ApiError {
+    ApiError::invalid(format!("this is no {what}: {error}"), "choose another name")
+}
+
 fn invalid(error: &NameError) -> ApiError {
     ApiError::invalid(error.to_string(), error.rule())
 }
@@ -114,6 +125,56 @@ impl Place {
                 .map(Which::Label)
                 .map_err(|error| invalid(&error)),
         }
+    }
+
+    /// The experiment's name.
+    pub(super) fn experiment(&self) -> Result<ExperimentName, ApiError> {
+        let text = self.segments.experiment.as_deref().unwrap_or_default();
+        text.parse().map_err(|error| no_name("experiment", &error))
+    }
+
+    /// Whether the path has an experiment in it.
+    pub(super) fn names_experiment(&self) -> bool {
+        self.segments.experiment.is_some() || self.segments.experiment_id.is_some()
+    }
+
+    /// The experiment, by its name or id.
+    pub(super) async fn experiment_row(
+        &self,
+        state: &AppState,
+        right: Right,
+    ) -> Result<ExperimentRow, AzureError> {
+        let scope = self.scope(right)?;
+        let found = match &self.segments.experiment_id {
+            Some(id) => state.engine.experiment_by_id(scope, id).await,
+            None => state.engine.experiment(scope, &self.experiment()?).await,
+        };
+        Ok(found?)
+    }
+
+    /// The experiment's name, whether there is one of that name already or not.
+    pub(super) async fn experiment_name(
+        &self,
+        state: &AppState,
+        right: Right,
+    ) -> Result<ExperimentName, AzureError> {
+        match &self.segments.experiment_id {
+            Some(_) => Ok(self.experiment_row(state, right).await?.name),
+            None => Ok(self.experiment()?),
+        }
+    }
+
+    /// The run.
+    pub(super) fn run(&self) -> Result<RunId, ApiError> {
+        let text = self.segments.run.as_deref().unwrap_or_default();
+        text.parse().map_err(|error| no_name("run", &error))
+    }
+
+    /// The container of a run's files, and where in it.
+    pub(super) fn artifacts(&self) -> (&str, &str) {
+        let container = self.segments.container.as_deref();
+        let path = self.segments.path.as_deref();
+        (container.unwrap_or_default(), path.unwrap_or_default())
     }
 
     pub(super) fn build(&self) -> &str {
