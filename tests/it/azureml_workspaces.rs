@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Row as _};
 use crate::azureml::{run_with, sdk, seen};
 
 /// A token in the form of a JWT: the SDK reads the time until which it is valid.
-const JWT: &str = concat!(
+pub(crate) const JWT: &str = concat!(
     "eyJhbGciOiAiSFMyNTYiLCAidHlwIjogIkpXVCJ9",
     ".eyJleHAiOiA0MTAyNDQ0ODAwLCAib2lkIjogIm8iLCAidGlkIjogInQifQ",
     ".c2lnbmF0dXJl"

@@ -8,6 +8,7 @@ mod api;
 mod azureml;
 mod azureml_conda;
 mod azureml_documents;
+mod azureml_page;
 mod azureml_runs;
 mod azureml_workspaces;
 mod cache;

@@ -19,7 +19,7 @@ class Jwt(TokenAuthentication):
         return True
 
 
-auth = Jwt(lambda audience: os.environ["KILN_TOKEN"])
+auth = Jwt(lambda audience: os.environ["KILN_TOKEN"], cloud="AzureCloud")
 auth._cloud_type.endpoints.resource_manager = URL
 seen = {}
 
