@@ -29,6 +29,7 @@ mod promises;
 mod queue;
 mod refresh;
 mod registry_server;
+mod runs;
 mod secrets;
 mod steps;
 mod user_managed;

@@ -24,4 +24,6 @@ pub use hooks::{
 };
 pub use log::{LogEvent, LogKind};
 pub use models::{Model, ModelFileInfo, ModelList};
-pub use runs::{Run, RunFailure, RunList};
+pub use runs::{
+    ChangeRunRequest, NewRunRequest, Run, RunFailure, RunFileInfo, RunFileList, RunList,
+};

@@ -71,3 +71,61 @@ pub struct RunList {
     /// The `before` of the next page; null when there is none.
     pub next: Option<String>,
 }
+
+/// The body of `POST /v1/runs`: a run that the caller itself executes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRunRequest {
+    /// What it belongs to; made where there is none of the name.
+    pub experiment: String,
+    /// The workspace; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// The version it runs in.
+    pub environment: EnvironmentId,
+    /// The image it runs in, `HOST/...@sha256:...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// What it runs on; `local` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The command.
+    #[serde(default)]
+    pub command: Vec<String>,
+}
+
+/// The body of `PATCH /v1/runs/{id}`; what is absent stays, and of a run that is over the end stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRunRequest {
+    /// The workspace; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// What its process ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunFailure>,
+}
+
+/// A file of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunFileInfo {
+    /// Its path in the run, for example `outputs/model.pkl`.
+    pub path: String,
+    /// `sha256:...`.
+    pub digest: String,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+}
+
+/// The files of a run, by path.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RunFileList {
+    /// The files.
+    pub value: Vec<RunFileInfo>,
+}

@@ -6,6 +6,7 @@ mod build;
 mod classify;
 mod compress;
 mod connection;
+mod container;
 mod export;
 mod files;
 mod progress;
@@ -15,3 +16,4 @@ mod solve;
 
 pub use backend::{DockerBackend, DockerSettings};
 pub use connection::{ConnectError, Connection, DEFAULT_HOST};
+pub use container::{ContainerCommand, ContainerError, OutputOf};

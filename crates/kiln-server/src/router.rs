@@ -63,8 +63,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/explain", post(explain::explain))
         .merge(named_environments())
         .merge(models::routes())
-        .route("/v1/runs", get(runs::list))
-        .route("/v1/runs/{id}", get(runs::show))
+        .merge(runs::routes())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.
         .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))

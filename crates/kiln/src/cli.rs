@@ -47,6 +47,8 @@ enum Command {
     Env(commands::env::EnvArgs),
     /// Models and their versions.
     Model(commands::model::ModelArgs),
+    /// Runs a command in the image of an environment, and keeps what came of it.
+    Run(commands::run::RunArgs),
     /// What ran in which environment.
     Runs(commands::runs::RunsArgs),
     /// Subscriptions to events.
@@ -162,6 +164,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
         Command::Model(args) => block_on(commands::model::run(settings(None, None)?, args)),
+        Command::Run(args) => block_on(commands::run::run(settings(None, None)?, args)),
         Command::Runs(args) => block_on(commands::runs::run(settings(None, None)?, args)),
         Command::Hooks(args) => block_on(commands::hooks::run(settings(None, None)?, args)),
         Command::Gc(args) => block_on(commands::gc::run(settings(None, None)?, args)),

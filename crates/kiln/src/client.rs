@@ -135,6 +135,16 @@ impl Client {
         self.answer(request).await
     }
 
+    /// `PATCH` of a body to a path.
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let request = self.http.patch(format!("{}{path}", self.url)).json(body);
+        self.answer(request).await
+    }
+
     /// `POST` of a body to a path, for an answer of nothing.
     pub(crate) async fn post_empty(
         &self,

@@ -256,7 +256,7 @@ fn connect_registry(
 }
 
 /// Docker's own logins, which count in every workspace.
-fn operator_logins() -> Arc<dyn CredentialSource> {
+pub(crate) fn operator_logins() -> Arc<dyn CredentialSource> {
     match DockerConfig::default_path(|name| std::env::var_os(name)) {
         Some(path) => Arc::new(DockerConfig::at(path)),
         None => Arc::new(NoCredentials),

@@ -22,6 +22,8 @@ pub(crate) enum CliError {
     Failure(Failure),
     /// The failure is on standard output already, as JSON.
     Told(Failure),
+    /// A command that kiln ran ended with this code, and has told why.
+    Exit(u8),
 }
 
 impl CliError {
@@ -42,6 +44,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) => EXIT_USAGE,
+            Self::Exit(code) => *code,
             Self::Failure(failure) | Self::Told(failure) => {
                 if failure.class.is_input_fault() {
                     EXIT_INPUT
@@ -55,7 +58,7 @@ impl CliError {
     /// Writes the error to standard error.
     pub(crate) fn tell(&self) {
         let text = match self {
-            Self::Told(_) => return,
+            Self::Told(_) | Self::Exit(_) => return,
             Self::Settings(error) => format!("error: {error}\n"),
             Self::Failure(failure) => format!(
                 "error ({}): {}\n  help: {}\n",

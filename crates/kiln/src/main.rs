@@ -13,6 +13,7 @@ mod folder_tar;
 mod input;
 mod own_server;
 mod progress;
+mod run_folder;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_engine::{Engine, Verify};
+use kiln_engine::{Engine, Recovery, Verify};
 use kiln_server::{AppState, HookSettings, Right, Token};
 use rand::RngCore as _;
 use sha2::{Digest as _, Sha256};
@@ -85,6 +85,15 @@ impl Api {
                 _lock: lock,
             }),
         })
+    }
+
+    /// Builds in this process too, where it is the server.
+    pub(crate) async fn work(&self) -> Result<(), CliError> {
+        if let Some(own) = &self.own {
+            own.engine.recover(Recovery::Abandon).await?;
+            own.engine.work();
+        }
+        Ok(())
     }
 
     /// Ends what this process serves.

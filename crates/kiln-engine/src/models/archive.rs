@@ -157,7 +157,7 @@ fn put(
 }
 
 /// The files as a tar: equal files are equal bytes.
-pub(super) fn send(
+pub(crate) fn send(
     files: Vec<ModelFile>,
     blobs: Blobs,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {

@@ -9,6 +9,7 @@ use kiln_store::{ModelFile, ModelFilter, ModelName, ModelNotes, ModelRow, NewMod
 use crate::engine::Engine;
 use crate::error::EngineError;
 
+pub(crate) use archive::send;
 pub use archive::{MODEL_FILES_LIMIT, ModelArchiveError};
 
 impl Engine {

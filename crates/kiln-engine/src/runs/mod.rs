@@ -2,15 +2,30 @@
 
 mod environment;
 
+use bytes::Bytes;
+use futures::Stream;
+use kiln_oci::Digest;
 use kiln_store::{
-    BegunRun, ExperimentName, ExperimentRow, NewRun, RunChange, RunFile, RunFilter, RunId,
-    RunMetric, RunRow, Scope,
+    BegunRun, ExperimentName, ExperimentRow, ModelFile, NewRun, RunChange, RunFile, RunFilter,
+    RunId, RunMetric, RunRow, Scope,
 };
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 
 pub use environment::DEFAULT_RUN_ENVIRONMENT;
+
+/// Where the files of a run's source folder are among its files.
+const SOURCE: &str = "source/";
+
+/// What the files of a source folder are together: equal folders are equal.
+fn snapshot(files: &[RunFile]) -> String {
+    let lines = files.iter().map(|file| {
+        let path = file.path.as_str().trim_start_matches(SOURCE);
+        format!("{} {path}\n", file.digest)
+    });
+    Digest::of(lines.collect::<String>().as_bytes()).to_string()
+}
 
 fn no_run(id: &RunId) -> EngineError {
     EngineError::NotFound {
@@ -114,6 +129,45 @@ impl Engine {
     ) -> Result<Vec<RunFile>, EngineError> {
         let records = self.inner.store.records();
         Ok(records.run_files(scope, id, prefix).await?)
+    }
+
+    /// Keeps files whose blobs are there as files of a run. Those of the source folder make up its snapshot, which
+    /// is the digest of their paths and contents.
+    pub async fn keep_run_files(
+        &self,
+        scope: &Scope,
+        id: &RunId,
+        files: &[RunFile],
+    ) -> Result<(), EngineError> {
+        let records = self.inner.store.records();
+        if !records.put_run_files(scope, id, files).await? {
+            return Err(no_run(id));
+        }
+        let source = records.run_files(scope, id, SOURCE).await?;
+        if files
+            .iter()
+            .any(|file| file.path.as_str().starts_with(SOURCE))
+        {
+            let change = RunChange {
+                snapshot: Some(snapshot(&source)),
+                ..RunChange::default()
+            };
+            self.change_run(scope, id, &change).await?;
+        }
+        Ok(())
+    }
+
+    /// Files as a tar, in their order.
+    pub fn run_tar(
+        &self,
+        files: Vec<RunFile>,
+    ) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<> {
+        let files = files.into_iter().map(|file| ModelFile {
+            path: file.path,
+            digest: file.digest,
+            size_bytes: file.size_bytes,
+        });
+        crate::models::send(files.collect(), self.inner.store.blobs().clone())
     }
 
     /// Adds values that a run logged.

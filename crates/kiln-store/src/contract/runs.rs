@@ -235,7 +235,7 @@ pub(crate) async fn files_of_a_run_are_held_and_replaced(bed: &Bed) {
     let (records, one) = (bed.records(), scope("one"));
     begun(records, &one, &new("r1", "exp")).await;
     let file = |path: &str, text: &str| RunFile {
-        path: path.into(),
+        path: path.parse().unwrap(),
         digest: Digest::of(text.as_bytes()),
         size_bytes: text.len() as u64,
     };

@@ -6,6 +6,7 @@ use kiln_oci::Digest;
 use kiln_spec::{EnvironmentName, EnvironmentVersion};
 
 use crate::error::StoreError;
+use crate::model_names::FilePath;
 use crate::run_names::{ExperimentName, RunId};
 
 /// What runs belong to.
@@ -220,7 +221,7 @@ pub struct RunFilter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFile {
     /// Its path in the run, for example `outputs/model.pkl`.
-    pub path: String,
+    pub path: FilePath,
     /// Its bytes.
     pub digest: Digest,
     /// How many they are.

@@ -77,7 +77,7 @@ pub(super) fn run(row: &SqliteRow) -> Result<RunRow, StoreError> {
 pub(super) fn file(row: &SqliteRow) -> Result<RunFile, StoreError> {
     let digest: String = get(row, "digest")?;
     Ok(RunFile {
-        path: get(row, "path")?,
+        path: get::<String>(row, "path")?.parse().map_err(unreadable)?,
         digest: kiln_oci::Digest::from_hex(&digest).map_err(unreadable)?,
         size_bytes: u64::try_from(get::<i64>(row, "size_bytes")?).map_err(unreadable)?,
     })

@@ -346,7 +346,7 @@ impl Runs for SqliteRecords {
             )
             .bind(scope.as_str())
             .bind(id.as_str())
-            .bind(&file.path)
+            .bind(file.path.as_str())
             .bind(file.digest.to_hex())
             .bind(file.size_bytes.cast_signed())
             .bind(self.now_ms())

@@ -180,10 +180,19 @@ async fn remote(
     address: &ServerAddress,
     args: &BuildArgs,
     document: &Document,
-    mut progress: Progress,
+    progress: Progress,
 ) -> Result<BuildStatus, CliError> {
     let client = Client::new(address, std::env::var("KILN_TOKEN").ok())?;
-    let status = client.build(&request(args, document)?).await?;
+    asked_of(&client, &request(args, document)?, progress).await
+}
+
+/// Asks a server for an image, and shows its build until it is over; Ctrl-C withdraws.
+pub(super) async fn asked_of(
+    client: &Client,
+    request: &BuildRequest,
+    mut progress: Progress,
+) -> Result<BuildStatus, CliError> {
+    let status = client.build(request).await?;
     for warning in &status.warnings {
         warn(warning);
     }
@@ -211,6 +220,7 @@ async fn remote(
         joined: status.joined,
         cached: false,
         warnings: status.warnings,
+        environment: status.environment,
         ..ended
     })
 }

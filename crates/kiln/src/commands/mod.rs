@@ -10,6 +10,7 @@ pub(crate) mod hash;
 pub(crate) mod hooks;
 pub(crate) mod lock;
 pub(crate) mod model;
+pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod serve;
 

@@ -1,13 +1,19 @@
 //! `kiln runs`: what ran in which environment.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
-use kiln_api::{Environment, Run, RunList};
+use kiln_api::{Environment, Run, RunFileInfo, RunFileList, RunList};
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::env_text;
 use crate::error::CliError;
+use crate::folder_tar::unpack;
 use crate::own_server::Api;
+
+/// Where the logs are among the files of a run.
+const LOGS: &str = "azureml-logs/";
 
 /// Arguments of `kiln runs`.
 #[derive(Debug, Args)]
@@ -43,6 +49,27 @@ enum Action {
     Show {
         /// The run's id.
         id: String,
+    },
+    /// Prints what a run's command wrote to its standard output and error.
+    Logs {
+        /// The run's id.
+        id: String,
+    },
+    /// Lists the files of a run.
+    Files {
+        /// The run's id.
+        id: String,
+    },
+    /// Writes files of a run into a folder: what it left in `outputs` and `logs`, its log, its source.
+    Download {
+        /// The run's id.
+        id: String,
+        /// Only files whose paths begin so, for example `outputs/`.
+        #[arg(long, value_name = "PATH", default_value = "")]
+        prefix: String,
+        /// The folder.
+        #[arg(short, long, value_name = "DIR", default_value = ".")]
+        output: PathBuf,
     },
     /// Prints the environment of a run as the Azure ML SDK reads it: the very version it ran in.
     Env {
@@ -87,6 +114,22 @@ async fn act(api: &Api, args: &RunsArgs) -> Result<(), CliError> {
             let run = show(api, args, id).await?;
             tell(&run, whole(&run))
         }
+        Action::Logs { id } => logs(api, args, id).await,
+        Action::Files { id } => {
+            let list: RunFileList = api.client.get(&below(args, id, "/files", "")).await?;
+            let file = |file: &RunFileInfo| format!("{}  {}", file.digest, file.path);
+            let lines: Vec<String> = list.value.iter().map(file).collect();
+            tell(&list, lines.join("\n"))
+        }
+        Action::Download { id, prefix, output } => {
+            let content = api
+                .client
+                .content(&below(args, id, "/content", prefix))
+                .await?;
+            let written = unpack(content, output.clone()).await?;
+            let lines: Vec<_> = written.iter().map(|p| p.display().to_string()).collect();
+            tell(&lines, lines.join("\n"))
+        }
         Action::Env { id } => {
             let run = show(api, args, id).await?;
             let Some(environment) = run.environment else {
@@ -122,18 +165,39 @@ mod erased {
     }
 }
 
+fn below(args: &RunsArgs, id: &str, rest: &str, prefix: &str) -> String {
+    let path = format!("/v1/runs/{}{rest}", quoted(id));
+    asked(&path, &args.workspace, &[("prefix", Some(prefix))])
+}
+
+/// Writes the log as it is.
+async fn logs(api: &Api, args: &RunsArgs, id: &str) -> Result<(), CliError> {
+    let folder = tempfile::tempdir().map_err(|error| CliError::kiln("no folder", &error))?;
+    let content = api
+        .client
+        .content(&below(args, id, "/content", LOGS))
+        .await?;
+    let mut out = std::io::stdout().lock();
+    for path in unpack(content, folder.path().to_owned()).await? {
+        let copied =
+            fs_err::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut out));
+        copied.map_err(|error| CliError::kiln("the log can't be written", &error))?;
+    }
+    Ok(())
+}
+
 async fn show(api: &Api, args: &RunsArgs, id: &str) -> Result<Run, CliError> {
     let path = format!("/v1/runs/{}", quoted(id));
     api.client.get(&asked(&path, &args.workspace, &[])).await
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes())
         .collect::<String>()
         .replace('+', "%20")
 }
 
-fn asked(path: &str, workspace: &str, query: &[(&str, Option<&str>)]) -> String {
+pub(super) fn asked(path: &str, workspace: &str, query: &[(&str, Option<&str>)]) -> String {
     let mut text = url::form_urlencoded::Serializer::new(String::new());
     text.append_pair("workspace", workspace);
     for (key, value) in query {

@@ -277,7 +277,7 @@ pub(super) async fn files(
             json!({
                 "origin": "ExperimentRun",
                 "container": container,
-                "path": file.path,
+                "path": file.path.as_str(),
                 "artifactId": format!("ExperimentRun/{container}/{}", file.path),
             })
         })
