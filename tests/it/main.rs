@@ -34,3 +34,4 @@ mod secrets;
 mod steps;
 mod user_managed;
 mod verify;
+mod wheels;

@@ -9,6 +9,7 @@ mod hooks;
 mod log;
 mod models;
 mod runs;
+mod wheels;
 
 pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
 pub use environments::{
@@ -27,3 +28,4 @@ pub use models::{Model, ModelFileInfo, ModelList};
 pub use runs::{
     ChangeRunRequest, NewRunRequest, Run, RunFailure, RunFileInfo, RunFileList, RunList,
 };
+pub use wheels::{WheelInfo, WheelList};

@@ -112,9 +112,8 @@ pub(crate) fn scope_digest(scope: &Scope) -> String {
 impl Access {
     /// The label by which other workspaces know that an image is not theirs; none where all is that went
     /// into it.
-    pub(crate) fn scope_label(&self, scope: &Scope) -> Option<(String, String)> {
-        self.own
-            .then(|| (SCOPE_LABEL.to_owned(), scope_digest(scope)))
+    pub(crate) fn scope_label(&self, scope: &Scope, has_private: bool) -> Option<(String, String)> {
+        (self.own || has_private).then(|| (SCOPE_LABEL.to_owned(), scope_digest(scope)))
     }
 
     /// The login for an image's registry, for an engine that pulls it itself.

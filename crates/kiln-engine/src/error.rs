@@ -48,6 +48,12 @@ pub enum EngineError {
         /// `NAME:VERSION`.
         environment: String,
     },
+    /// The file name is another wheel's.
+    #[error("the file name {file_name} is another wheel's")]
+    WheelTaken {
+        /// The file name.
+        file_name: String,
+    },
     /// Too many builds wait.
     #[error("{queued} builds wait already")]
     Full {
@@ -92,6 +98,11 @@ impl EngineError {
                 FailureClass::Invalid,
                 "the idempotency key was used for another request",
                 "send a new key with a new request",
+            ),
+            Self::WheelTaken { file_name } => Failure::new(
+                FailureClass::Invalid,
+                format!("the file name {file_name} is another wheel's"),
+                "the bytes under a name never change: give the wheel a new version or build number",
             ),
             Self::VersionTaken { environment } => Failure::new(
                 FailureClass::Invalid,

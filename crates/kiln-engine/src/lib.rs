@@ -38,6 +38,7 @@ mod testing;
 mod trigger;
 mod uploads;
 mod verify;
+mod wheels;
 mod worker;
 
 pub use access::{ConnectRegistry, NoCredentials};
@@ -57,8 +58,9 @@ pub use environments::{
 };
 pub use error::EngineError;
 pub use kiln_store::{
-    Action, Callback, EnvironmentRow, FilePath, HistoryRow, ImageRow, ModelFile, ModelFilter,
-    ModelName, ModelNotes, ModelRow, NameFilter, NewModel, ParseModelNameError, RequestKey, Scope,
+    Action, Callback, EnvironmentRow, FilePath, HistoryRow, ImageRow, KeptWheel, ModelFile,
+    ModelFilter, ModelName, ModelNotes, ModelRow, NameFilter, NewModel, ParseModelNameError,
+    RequestKey, Scope, WheelRow,
 };
 pub use log::Logs;
 pub use models::{MODEL_FILES_LIMIT, ModelArchiveError};
@@ -70,6 +72,7 @@ pub use settings::{EngineSettings, Verify};
 pub use submission::{Options, Origin, Submission};
 pub use trigger::{Accepted, Intake, Message, Refusal, Refused, ReplyError, ReplyPublisher};
 pub use verify::Verified;
+pub use wheels::{WHEEL_BYTES_LIMIT, check_name as check_wheel_name};
 
 /// Errors of the crates below as failures.
 pub mod failure {

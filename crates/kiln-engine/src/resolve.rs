@@ -19,6 +19,7 @@ use crate::error::{EngineError, of_resolve, of_store, timed_out};
 use crate::failpoint::failpoint;
 use crate::run::taken_over;
 use crate::submission::Submission;
+use crate::wheels::ScopeWheels;
 
 /// A resolved definition and where its archives lie.
 pub struct Locked {
@@ -129,6 +130,10 @@ impl Inner {
             credentials: access.credentials.clone(),
             registry: access.registry.clone(),
             archives: Arc::new(archives),
+            wheels: Arc::new(ScopeWheels {
+                store: self.store.clone(),
+                scope: scope.clone(),
+            }),
             settings: self.settings.resolver.clone(),
         }
     }

@@ -214,7 +214,14 @@ impl Run {
         let base = resolved.base.as_ref().map(|base| &base.reference);
         let pull_credentials = self.access.pull_credentials(base).await;
         let mut labels = labels(&self.key.1, &resolved.lock, self.backend.name());
-        labels.extend(self.access.scope_label(&self.key.0));
+        let digests: Vec<_> = resolved.lock.pip.iter().map(|wheel| wheel.sha256).collect();
+        let has_private = self
+            .inner
+            .store
+            .records()
+            .has_wheel_of(&self.key.0, &digests);
+        let has_private = has_private.await.map_err(|error| of_store(&error))?;
+        labels.extend(self.access.scope_label(&self.key.0, has_private));
         let job = BuildJob {
             build_id: self.build.id.clone(),
             definition: self.definition.clone(),

@@ -125,6 +125,7 @@ impl From<&EngineError> for Refused {
             | EngineError::Spec(_)
             | EngineError::NotFound { .. }
             | EngineError::VersionTaken { .. }
+            | EngineError::WheelTaken { .. }
             | EngineError::Failed(_) => Refusal::Invalid,
         };
         Self {

@@ -56,4 +56,4 @@ pub use linked::{Linked, Script, ScriptKind};
 pub use path::{PathError, PrefixPath};
 pub use target::{PrefixError, PythonHome, PythonTarget, Target, TargetPrefix};
 pub use uninstall::{UninstallError, uninstall};
-pub use wheel::{WheelPackage, WheelRequest};
+pub use wheel::{CheckedWheel, WheelPackage, WheelRequest, check_wheel};

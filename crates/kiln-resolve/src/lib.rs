@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod fetch;
 mod passed_over;
+mod private_wheels;
 mod python;
 mod resolver;
 mod simple_index;
@@ -27,6 +28,7 @@ pub use fetch::{Archive, FetchError, FetchProgress, Fetcher, archives};
 pub use kiln_conda::{
     ChannelSettings, CondaError, Credential, Credentials, Offer, Secret, SolverSettings, UrlSecret,
 };
+pub use private_wheels::{NoPrivateWheels, PrivateWheel, PrivateWheels};
 pub use python::PythonError;
 pub use resolver::{Phase, Progress, ResolveRequest, Resolved, Resolver, ResolverConfig, Timeouts};
 pub use simple_index::IndexPageError;

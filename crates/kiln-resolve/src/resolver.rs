@@ -23,8 +23,8 @@ use crate::target::Target;
 use crate::uv::{self, PypiRequest};
 use crate::{
     ArchiveStore, BaseChoice, Catalog, CatalogError, FactsCache, FetchProgress, IndexDefaults,
-    Installed, Mirror, ProcessSettings, PythonError, ResolveError, UvSettings, UvTool, passed_over,
-    python,
+    Installed, Mirror, PrivateWheels, ProcessSettings, PythonError, ResolveError, UvSettings,
+    UvTool, passed_over, python,
 };
 
 /// How long the parts of a resolution may take.
@@ -86,6 +86,8 @@ pub struct ResolveRequest {
     pub registry: RegistryClient,
     /// Where archives are kept for who asks.
     pub archives: Arc<dyn ArchiveStore>,
+    /// Wheels that the scope keeps itself.
+    pub wheels: Arc<dyn PrivateWheels>,
     /// What the resolvers are told; recorded in the lock.
     pub settings: ResolverSettings,
 }
@@ -455,10 +457,14 @@ impl Resolver {
             &python.version,
         )
         .map_err(ResolveError::Pypi)?;
+        let private = uv::private(request.wheels.as_ref(), pip)
+            .await
+            .map_err(ResolveError::Pypi)?;
         let question = PypiRequest {
             pip,
             target: &target,
             installed: &installed,
+            private: &private,
             strategy: request.settings.index_strategy,
             defaults: &self.config.indexes,
             credentials: &request.credentials,

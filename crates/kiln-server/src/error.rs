@@ -98,7 +98,9 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let failure = error.failure();
         match error {
-            EngineError::Conflict | EngineError::VersionTaken { .. } => {
+            EngineError::Conflict
+            | EngineError::VersionTaken { .. }
+            | EngineError::WheelTaken { .. } => {
                 return Self::new(StatusCode::CONFLICT, failure);
             }
             EngineError::Full { .. } => return Self::too_many(failure),

@@ -16,6 +16,7 @@ mod openapi;
 mod router;
 mod runs;
 mod serve;
+mod wheels;
 
 pub use access::{ParseRightError, Right, Token};
 pub use hooks::{Egress, HookSettings, Networks, Source, SourceKind, deliver_events};

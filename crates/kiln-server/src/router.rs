@@ -13,7 +13,7 @@ use crate::access::Token;
 use crate::azureml::Told;
 use crate::hooks::HookSettings;
 use crate::{
-    azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi, runs,
+    azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi, runs, wheels,
 };
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
@@ -64,6 +64,7 @@ pub fn router(state: AppState) -> Router {
         .merge(named_environments())
         .merge(models::routes())
         .merge(runs::routes())
+        .merge(wheels::routes())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.
         .route("/v1/hooks/{id}", post(hooks::receive).delete(hooks::remove))

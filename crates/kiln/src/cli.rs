@@ -45,6 +45,8 @@ enum Command {
     Eject(commands::eject::EjectArgs),
     /// Named environments and their versions.
     Env(commands::env::EnvArgs),
+    /// Private wheels.
+    Wheel(commands::wheel::WheelArgs),
     /// Models and their versions.
     Model(commands::model::ModelArgs),
     /// Runs a command in the image of an environment, and keeps what came of it.
@@ -163,6 +165,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         }
         Command::Eject(args) => block_on(commands::eject::run(settings(None, None)?, args)),
         Command::Env(args) => block_on(commands::env::run(settings(None, None)?, args)),
+        Command::Wheel(args) => block_on(commands::wheel::run(settings(None, None)?, args)),
         Command::Model(args) => block_on(commands::model::run(settings(None, None)?, args)),
         Command::Run(args) => block_on(commands::run::run(settings(None, None)?, args)),
         Command::Runs(args) => block_on(commands::runs::run(settings(None, None)?, args)),

@@ -114,6 +114,17 @@ impl Client {
         self.answer(request).await
     }
 
+    /// `PUT` of a file to a path, while it is read.
+    pub(crate) async fn put_file<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: tokio::fs::File,
+    ) -> Result<T, CliError> {
+        let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
+        let request = self.http.put(format!("{}{path}", self.url)).body(body);
+        self.answer(request).await
+    }
+
     /// The bytes that a path answers with.
     pub(crate) async fn content(
         &self,

@@ -5,6 +5,7 @@
 //! file by file.
 
 mod entry_points;
+mod inspect;
 mod metadata;
 mod name;
 mod package;
@@ -16,6 +17,7 @@ mod tags;
 mod tests;
 
 pub(crate) use entry_points::script_names;
+pub use inspect::{CheckedWheel, check_wheel};
 pub(crate) use name::normalised;
 pub use package::{WheelPackage, WheelRequest};
 pub(crate) use record::parse_csv;

@@ -1,11 +1,15 @@
 //! Writes a definition's pip section as uv reads it, and refuses what would need a build.
 
+use std::path::Path;
+
 use kiln_conda::{Credentials, UrlSecret};
 use kiln_spec::Pip;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 use url::Url;
 
 use super::PypiError;
+use super::error::failed;
+use super::private::{Private, address_of};
 
 /// Indexes that a definition does not name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,10 +42,12 @@ pub(super) struct Root {
     pub(super) hashed: bool,
     /// Its address without a secret, where it is one.
     pub(super) url: Option<Url>,
+    /// The wheel of that address, where the workspace keeps it itself.
+    pub(super) private: Option<Private>,
 }
 
 /// Parses the requirements and refuses those that need a build or a file of the daemon's machine.
-pub(super) fn roots(pip: &Pip) -> Result<Vec<Root>, PypiError> {
+pub(super) fn roots(pip: &Pip, private: &[Private]) -> Result<Vec<Root>, PypiError> {
     if let Some(names) = pip.no_binary.first() {
         return Err(PypiError::NeedsBuild {
             requirement: names.clone(),
@@ -52,6 +58,17 @@ pub(super) fn roots(pip: &Pip) -> Result<Vec<Root>, PypiError> {
         .iter()
         .map(|requirement| {
             let text = &requirement.requirement;
+            let address = address_of(text);
+            let private =
+                address.and_then(|address| private.iter().find(|known| known.address == address));
+            if private.is_none() && address.is_some_and(|a| a.starts_with("kiln-wheel:")) {
+                return Err(PypiError::Requirement {
+                    requirement: shown(text),
+                    reason: "the private wheel it names is not in kiln's store".into(),
+                });
+            }
+            let readable = private.map(|known| known.readable(text));
+            let text = readable.as_ref().unwrap_or(text);
             let unreadable = |reason: String| PypiError::Requirement {
                 requirement: shown(text),
                 reason,
@@ -67,6 +84,7 @@ pub(super) fn roots(pip: &Pip) -> Result<Vec<Root>, PypiError> {
                         unreadable(first_line(&error))
                     })?;
             let url = match &parsed.version_or_url {
+                Some(VersionOrUrl::Url(url)) if private.is_some() => Some(Url::clone(url)),
                 Some(VersionOrUrl::Url(url)) => Some(wheel_address(text, url)?),
                 _ => None,
             };
@@ -81,6 +99,7 @@ pub(super) fn roots(pip: &Pip) -> Result<Vec<Root>, PypiError> {
                     .collect(),
                 hashed: !requirement.hashes.is_empty(),
                 url,
+                private: private.cloned(),
             })
         })
         .collect()
@@ -136,10 +155,6 @@ fn wheel_address(text: &str, url: &VerbatimUrl) -> Result<Url, PypiError> {
         {
             Err(needs("it is a version control address"))
         }
-        "kiln-wheel" => Err(PypiError::Requirement {
-            requirement: shown(text),
-            reason: "the private wheel it names is not in kiln's store".into(),
-        }),
         _ => Err(PypiError::Requirement {
             requirement: shown(text),
             reason: "only http and https addresses of wheels can be taken".into(),
@@ -172,6 +187,7 @@ pub(super) fn write(
     roots: &[Root],
     defaults: &IndexDefaults,
     credentials: &Credentials,
+    folder: &Path,
 ) -> Result<RequirementsFile, PypiError> {
     let mut file = RequirementsFile {
         text: String::new(),
@@ -197,15 +213,17 @@ pub(super) fn write(
         file.option("--find-links", links, credentials)?;
     }
     for line in requirements {
-        let address = roots
-            .iter()
-            .find(|root| root.text == *line)
-            .and_then(|root| root.url.as_ref());
-        match address {
-            Some(url) => {
-                let secret = file.authorized(url, credentials);
+        let root = roots.iter().find(|root| root.text == *line);
+        match root.and_then(|root| root.url.as_ref().map(|url| (root, url))) {
+            Some((root, url)) => {
+                let there = match &root.private {
+                    Some(private) => private
+                        .place(folder)
+                        .map_err(failed("a private wheel could not be given to the resolver"))?,
+                    None => file.authorized(url, credentials),
+                };
                 file.text
-                    .push_str(&line.replacen(url.as_str(), secret.as_str(), 1));
+                    .push_str(&line.replacen(url.as_str(), there.as_str(), 1));
             }
             None => file.text.push_str(line),
         }
@@ -291,12 +309,12 @@ mod tests {
             "-e .",
             "foo\n--index-url http://evil.test",
         ] {
-            assert!(roots(&pip(&[text])).is_err(), "{text}");
+            assert!(roots(&pip(&[text]), &[]).is_err(), "{text}");
         }
         let mut from_source = pip(&["foo"]);
         from_source.no_binary = vec!["foo".into()];
         assert!(matches!(
-            roots(&from_source),
+            roots(&from_source, &[]),
             Err(PypiError::NeedsBuild { .. })
         ));
     }
@@ -319,7 +337,7 @@ mod tests {
         let mut pip = pip(&["foo>=1", "bar @ https://blob.test/bar-1-py3-none-any.whl"]);
         pip.index_url = Some("https://example.org/private/simple/".into());
         pip.extra_index_urls = vec!["https://example.org/public/simple/".into()];
-        let roots = roots(&pip).expect("they are fine");
+        let roots = roots(&pip, &[]).expect("they are fine");
         let lines: Vec<String> = roots.iter().map(|root| root.text.clone()).collect();
         let file = write(
             &pip,
@@ -327,6 +345,7 @@ mod tests {
             &roots,
             &IndexDefaults::default(),
             &credentials,
+            Path::new("/"),
         )
         .expect("it is written");
         assert_eq!(
@@ -341,7 +360,8 @@ mod tests {
 
     #[test]
     fn a_bare_requirement_keeps_extras_and_marker() {
-        let roots = roots(&pip(&["foo[a,b]>=1,<2 ; python_version >= '3.8'"])).expect("it is fine");
+        let roots =
+            roots(&pip(&["foo[a,b]>=1,<2 ; python_version >= '3.8'"]), &[]).expect("it is fine");
         assert_eq!(roots[0].name, "foo");
         assert!(
             !roots[0].bare.contains(">=1") && roots[0].bare.contains("foo[a,b]"),

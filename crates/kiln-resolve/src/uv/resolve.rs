@@ -8,6 +8,7 @@ use kiln_spec::Pip;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::private::Private;
 use super::requirements::{IndexDefaults, Root, clean, roots};
 use super::run::{Answer, Run};
 use super::select::select;
@@ -23,6 +24,7 @@ pub(crate) struct PypiRequest<'a> {
     pub(crate) pip: &'a Pip,
     pub(crate) target: &'a Target,
     pub(crate) installed: &'a [Installed],
+    pub(crate) private: &'a [Private],
     pub(crate) strategy: IndexStrategy,
     pub(crate) defaults: &'a IndexDefaults,
     pub(crate) credentials: &'a Credentials,
@@ -65,7 +67,7 @@ async fn resolve_within(
     process: &ProcessSettings,
     request: &PypiRequest<'_>,
 ) -> Result<PypiSolution, PypiError> {
-    let roots = roots(request.pip)?;
+    let roots = roots(request.pip, request.private)?;
     if roots.is_empty() {
         return Ok(PypiSolution::default());
     }

@@ -93,6 +93,7 @@ impl<'a> Run<'a> {
             self.roots,
             request.defaults,
             request.credentials,
+            self.folder.path(),
         )?;
         let folder = self.folder.path();
         let (input, output) = (

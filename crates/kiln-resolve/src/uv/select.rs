@@ -7,6 +7,7 @@ use kiln_oci::Digest;
 use url::Url;
 
 use super::installed::stand_in_name;
+use super::private::Private;
 use super::pylock::{File, Package, PyLock};
 use super::requirements::{Root, clean};
 use super::resolve::{PypiRequest, PypiSolution};
@@ -80,6 +81,9 @@ fn wheel(
     let name = package.name.clone();
     let version = package.version.clone().unwrap_or_default();
     let files: Vec<&File> = package.wheels.iter().chain(&package.archive).collect();
+    if let Some(private) = root.and_then(|root| root.private.as_ref()) {
+        return private_wheel(package, private, ranks);
+    }
     if files.is_empty() || package.vcs.is_some() || package.directory.is_some() {
         return Err(PypiError::OnlySource {
             message: format!("{name} {version} has no wheel"),
@@ -158,6 +162,35 @@ fn wheel(
         built_from: None,
         name,
         version,
+    })
+}
+
+/// A wheel that the workspace keeps itself: the lock has the address by which the definition names it.
+fn private_wheel(
+    package: &Package,
+    private: &Private,
+    ranks: &TagRanks,
+) -> Result<Wheel, PypiError> {
+    let wheel = &private.wheel;
+    let parsed = WheelName::parse(&wheel.file_name);
+    let Some(parsed) = parsed.filter(|parsed| ranks.rank(parsed).is_some()) else {
+        return Err(PypiError::OnlySource {
+            message: format!(
+                "the private wheel {} is not for this platform and python",
+                wheel.file_name
+            ),
+            packages: vec![package.name.clone()],
+        });
+    };
+    Ok(Wheel {
+        name: package.name.clone(),
+        version: package.version.clone().unwrap_or(parsed.version),
+        file_name: wheel.file_name.clone(),
+        url: private.address.clone(),
+        sha256: wheel.sha256,
+        size_bytes: Some(wheel.size_bytes),
+        requested: true,
+        built_from: None,
     })
 }
 

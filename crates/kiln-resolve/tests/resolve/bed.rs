@@ -238,6 +238,7 @@ impl Bed {
         ResolveRequest {
             definition,
             scope: "default".into(),
+            wheels: Arc::new(kiln_resolve::NoPrivateWheels),
             credentials: Credentials::default(),
             registry: RegistryClient::builder()
                 .retry(budget)

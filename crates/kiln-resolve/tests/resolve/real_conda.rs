@@ -207,6 +207,7 @@ async fn lock(bed: &serde_json::Value, resolver: &Resolver, folder: &Path, text:
     let request = ResolveRequest {
         definition: parsed.definition,
         scope: "default".into(),
+        wheels: Arc::new(kiln_resolve::NoPrivateWheels),
         credentials: Credentials::default(),
         registry: RegistryClient::builder()
             .build()

@@ -396,3 +396,20 @@ CREATE TABLE run_metrics (
 ) STRICT;
 CREATE UNIQUE INDEX run_metrics_by_id ON run_metrics (scope, run, id);
 CREATE INDEX run_metrics_by_name ON run_metrics (scope, run, name, seq);
+
+-- Private wheels. Their blobs are held by `wheel:...` for ever; url has no signature.
+CREATE TABLE wheels (
+    scope      TEXT NOT NULL,
+    file_name  TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    url        TEXT,
+    actor      TEXT NOT NULL,
+    via        TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, file_name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wheels_by_digest ON wheels (scope, digest);
+CREATE INDEX wheels_by_url ON wheels (scope, url);

@@ -12,6 +12,7 @@ pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod requests;
 pub(crate) mod runs;
+pub(crate) mod wheels;
 
 use std::sync::Arc;
 
@@ -143,6 +144,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         runs::runs_are_listed_newest_first_in_pages_and_found_when_silent,
         runs::files_of_a_run_are_held_and_replaced,
         runs::metrics_come_back_in_order_and_once,
+        wheels::a_name_keeps_its_bytes_and_is_one_workspaces_own,
         credentials::credentials_come_back_in_their_scope_alone,
         credentials::credentials_are_found_by_exact_use_and_can_be_removed,
     );

@@ -13,6 +13,7 @@ mod models;
 mod queue;
 mod requests;
 mod runs;
+mod wheels;
 
 use async_trait::async_trait;
 
@@ -31,6 +32,7 @@ pub use models::Models;
 pub use queue::Queue;
 pub use requests::Requests;
 pub use runs::Runs;
+pub use wheels::Wheels;
 
 /// The records of kiln. What a call has answered is durable.
 #[async_trait]
@@ -48,6 +50,7 @@ pub trait Records:
     + Credentials
     + Environments
     + Models
+    + Wheels
     + Runs
 {
     /// Whether the database answers.

@@ -9,6 +9,7 @@ mod images;
 mod models;
 mod requests;
 mod runs;
+mod wheels;
 
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
 pub use collection::{BlobRow, IdleLock};
@@ -28,3 +29,4 @@ pub use runs::{
     BegunRun, ExperimentRow, NewRun, RunChange, RunEnvironment, RunError, RunFile, RunFilter,
     RunMetric, RunRow, RunStatus,
 };
+pub use wheels::{KeptWheel, NewWheel, WheelRow};

@@ -21,6 +21,7 @@ mod queue;
 mod requests;
 mod run_rows;
 mod runs;
+mod wheels;
 
 use std::path::Path;
 use std::sync::Arc;

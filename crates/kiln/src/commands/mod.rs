@@ -13,6 +13,7 @@ pub(crate) mod model;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod serve;
+pub(crate) mod wheel;
 
 use std::io::Write as _;
 
