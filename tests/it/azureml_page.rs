@@ -109,6 +109,7 @@ fn every_block_of_the_page_runs_and_the_sdk_and_kiln_give_the_same() {
         &[
             ("PATH", &path),
             ("KILN_SERVER", &server.url),
+            ("TMPDIR", work.to_str().unwrap()),
             ("KILN_TOKEN", crate::azureml_workspaces::JWT),
             ("KILN_REPLACE", &replaced.to_string()),
         ],

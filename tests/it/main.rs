@@ -10,6 +10,7 @@ mod azureml_conda;
 mod azureml_documents;
 mod azureml_page;
 mod azureml_runs;
+mod azureml_submit;
 mod azureml_workspaces;
 mod cache;
 mod conda;

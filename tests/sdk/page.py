@@ -18,7 +18,7 @@ for text, instead in json.loads(os.environ["KILN_REPLACE"]).items():
     page = page.replace(text, instead)
 os.chdir(sys.argv[2])
 
-BLOCK = re.compile(r"^```(\w+) ?([\w.]*)\n(.*?)^```$|^<!-- check: (.*?) -->$", re.M | re.S)
+BLOCK = re.compile(r"^```(\w+) ?([\w./]*)\n(.*?)^```$|^<!-- check: (.*?) -->$", re.M | re.S)
 names = {"out": ""}
 counts = {"python": 0, "sh": 0, "check": 0, "file": 0}
 for language, name, text, check in (found.groups() for found in BLOCK.finditer(page)):
@@ -28,6 +28,7 @@ for language, name, text, check in (found.groups() for found in BLOCK.finditer(p
         assert eval(check, names), "{}\nout: {}".format(check, names["out"])
     elif name:
         counts["file"] += 1
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
         with open(name, "w") as out:
             out.write(text)
     elif language == "python":

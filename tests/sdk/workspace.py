@@ -3,10 +3,16 @@
 import collections
 import collections.abc
 import os
+import urllib.parse
+
+import urllib3
 
 # azureml-core 1.0.57 looks for these where Python had them until 3.9.
 for name in ("Callable", "Iterable", "Mapping", "MutableMapping", "Sequence"):
     setattr(collections, name, getattr(collections.abc, name))
+
+# And for this in a module of urllib3 that is a function now.
+urllib3.request.urlencode = urllib.parse.urlencode
 
 from azureml.core import Workspace  # noqa: E402
 from azureml.core.authentication import AbstractAuthentication  # noqa: E402

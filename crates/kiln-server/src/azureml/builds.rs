@@ -55,6 +55,18 @@ impl Told {
         held.log_read || held.since.elapsed() >= PATIENCE
     }
 
+    /// A run is over and somebody asks: whether he asked before.
+    pub(super) fn may_tell_run(&self, run: &str) -> bool {
+        if self.0.len() >= TOLD_LIMIT {
+            self.0.clear();
+        }
+        let asked = Held {
+            since: Instant::now(),
+            log_read: true,
+        };
+        self.0.insert(format!("run {run}"), asked).is_some()
+    }
+
     /// The log of a build that is over was read to its end.
     fn log_read(&self, build: &str) {
         let read = Held {

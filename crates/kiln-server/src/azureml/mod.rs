@@ -6,6 +6,7 @@
 mod builds;
 mod environments;
 mod error;
+mod execution;
 mod history;
 mod place;
 mod recipe;
@@ -69,4 +70,5 @@ pub(crate) fn routes() -> Router<AppState> {
         .route(&environment("/builds/{build}"), get(builds::status_2019))
         .route("/environment/v1.0/logs/{build}", get(builds::log))
         .merge(history::routes())
+        .merge(execution::routes())
 }

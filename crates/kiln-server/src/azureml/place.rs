@@ -28,6 +28,8 @@ pub(super) struct Segments {
     run: Option<String>,
     container: Option<String>,
     path: Option<String>,
+    #[serde(rename = "snapshot")]
+    _snapshot: Option<String>,
 }
 
 /// A workspace, and who asks in it.

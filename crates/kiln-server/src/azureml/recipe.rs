@@ -40,7 +40,7 @@ struct Wish {
 }
 
 /// Files and the two scripts.
-struct Recipe {
+pub(super) struct Recipe {
     files: Vec<ContextFile>,
     check: String,
     build: String,
@@ -74,23 +74,28 @@ pub(super) async fn recipe(
     };
     let install_binary = state.install_binary.clone();
     let zipped = tokio::task::spawn_blocking(move || zipped(&recipe, &install_binary));
-    let zipped = zipped
-        .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    let zipped = zipped.map_err(|error| {
-        let failure = Failure::new(
-            FailureClass::Internal,
-            format!("the recipe could not be written: {error}"),
-            "see that kiln-install lies beside kiln",
-        );
-        EngineError::Failed(failure)
-    })?;
+    let zipped = written(zipped.await)?;
     Ok(Json(json!({
         "setupContentZip": STANDARD.encode(zipped),
         "checkEnvironmentScriptName": format!("{shell}{FOLDER}/check.sh"),
         "buildEnvironmentScriptName": format!("{shell}{FOLDER}/build.sh"),
         "environmentVariables": null,
     })))
+}
+
+/// The bytes of a zip, or why there are none.
+pub(super) fn written(
+    zipped: Result<std::io::Result<Vec<u8>>, tokio::task::JoinError>,
+) -> Result<Vec<u8>, EngineError> {
+    let zipped = zipped.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    zipped.map_err(|error| {
+        let failure = Failure::new(
+            FailureClass::Internal,
+            format!("the recipe could not be written: {error}"),
+            "see that kiln-install lies beside kiln",
+        );
+        EngineError::Failed(failure)
+    })
 }
 
 const START: &str = "#!/bin/bash\nset -euo pipefail\ncd \"$(dirname \"$0\")\"\n";
@@ -141,8 +146,13 @@ fn with_docker(plan: &Plan) -> Result<Recipe, ApiError> {
     })
 }
 
+/// The folder of an environment that was prepared without Docker, for a shell.
+pub(super) fn prefix(spec_hash: &SpecHash) -> String {
+    format!("${{HOME}}/.azureml/envs/azureml_{}", spec_hash.short())
+}
+
 /// Installs the packages into a folder of the caller's.
-fn without_docker(plan: &Plan, spec_hash: &SpecHash) -> Result<Recipe, ApiError> {
+pub(super) fn without_docker(plan: &Plan, spec_hash: &SpecHash) -> Result<Recipe, ApiError> {
     let lock = plan.lock();
     if !lock.conda.iter().any(|package| package.name == "python") {
         return Err(ApiError::invalid(
@@ -150,8 +160,7 @@ fn without_docker(plan: &Plan, spec_hash: &SpecHash) -> Result<Recipe, ApiError>
             "use Docker (`env.build_local(ws, useDocker=True)`), or name python in the conda dependencies",
         ));
     }
-    let name = format!("azureml_{}", spec_hash.short());
-    let prefix = format!("${{HOME}}/.azureml/envs/{name}");
+    let prefix = prefix(spec_hash);
     let done = format!("{prefix}/conda-meta/kiln-complete");
     let build = format!(
         "{START}chmod 755 fetch.sh kiln-install\n./fetch.sh\nrm -rf \"{prefix}\"\nmkdir -p \"{prefix}\"\n\
@@ -172,6 +181,16 @@ fn without_docker(plan: &Plan, spec_hash: &SpecHash) -> Result<Recipe, ApiError>
 /// The recipe's files and scripts in one folder of a zip.
 fn zipped(recipe: &Recipe, install_binary: &Path) -> std::io::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    add(&mut zip, recipe, install_binary)?;
+    Ok(zip.finish()?.into_inner())
+}
+
+/// Adds the recipe's files and scripts to a zip.
+pub(super) fn add(
+    zip: &mut zip::ZipWriter<Cursor<Vec<u8>>>,
+    recipe: &Recipe,
+    install_binary: &Path,
+) -> std::io::Result<()> {
     let mut add = |path: &str, mode: u32, bytes: &[u8]| {
         let options = SimpleFileOptions::default().unix_permissions(mode);
         zip.start_file(format!("{FOLDER}/{path}"), options)?;
@@ -186,6 +205,5 @@ fn zipped(recipe: &Recipe, install_binary: &Path) -> std::io::Result<Vec<u8>> {
         }
     }
     add("check.sh", 0o755, recipe.check.as_bytes())?;
-    add("build.sh", 0o755, recipe.build.as_bytes())?;
-    Ok(zip.finish()?.into_inner())
+    add("build.sh", 0o755, recipe.build.as_bytes())
 }

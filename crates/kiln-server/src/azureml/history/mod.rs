@@ -5,6 +5,8 @@ mod metrics;
 mod runs;
 mod shown;
 
+pub(super) use runs::arguments;
+
 use axum::Router;
 use axum::routing::{get, post};
 

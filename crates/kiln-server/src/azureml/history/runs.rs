@@ -10,10 +10,12 @@ use kiln_store::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use super::shown;
 use crate::access::Right;
 use crate::azureml::error::AzureError;
+use crate::azureml::execution::log_files;
 use crate::azureml::place::Place;
 use crate::body;
 use crate::error::ApiError;
@@ -53,7 +55,21 @@ pub(super) async fn details(
     place: Place,
 ) -> Result<Json<Value>, AzureError> {
     let row = found(&state, &place, Right::Read).await?;
-    Ok(Json(shown::details(&row)))
+    let scope = place.scope(Right::Read)?;
+    let mut details = shown::details(&row);
+    details["logFiles"] = log_files(&state, &place.server, scope, &row);
+    if ended_just_now(&row) && !state.told.may_tell_run(row.run.id.as_str()) {
+        // The SDK shows no log of a run whose end it hears of at first.
+        details["status"] = RunStatus::Finalizing.as_str().into();
+    }
+    Ok(Json(details))
+}
+
+/// Whether a run is over since so short a time that who submitted it may not have asked yet.
+fn ended_just_now(row: &RunRow) -> bool {
+    let now_ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    row.ended_ms
+        .is_some_and(|ended_ms| now_ms - i128::from(ended_ms) < 10_000)
 }
 
 /// What is sent of a run: to make it known, or to change it.
@@ -106,7 +122,7 @@ async fn defined(
 }
 
 /// Texts of a definition's arguments, whatever types they had.
-fn arguments(definition: Option<&Value>) -> Vec<String> {
+pub(in crate::azureml) fn arguments(definition: Option<&Value>) -> Vec<String> {
     let arguments = definition.and_then(|definition| definition["arguments"].as_array());
     let text = |value: &Value| {
         value
