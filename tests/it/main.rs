@@ -11,6 +11,7 @@ mod azureml_documents;
 mod azureml_page;
 mod azureml_runs;
 mod azureml_submit;
+mod azureml_wheels;
 mod azureml_workspaces;
 mod cache;
 mod conda;

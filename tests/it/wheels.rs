@@ -6,7 +6,7 @@ use kiln_tests::{Docker, Kiln};
 use serde_json::{Value, json};
 
 /// Writes a wheel `private_thing-VERSION-py3-none-any.whl` whose module says a word.
-fn wheel(kiln: &Kiln, version: &str, word: &str) -> String {
+pub(crate) fn wheel(kiln: &Kiln, version: &str, word: &str) -> String {
     const MAKE: &str = r#"
 import base64, hashlib, sys, zipfile
 path, version, word = sys.argv[1:]

@@ -201,6 +201,8 @@ pub struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
+    /// `https://127.0.0.1:PORT`, where it listens with TLS too.
+    pub secure_url: Option<String>,
 }
 
 impl Server {
@@ -212,12 +214,21 @@ impl Server {
             .context("kiln serve starts")?;
         let stdout = child.stdout.take().context("kiln serve has an output")?;
         let mut lines = BufReader::new(stdout).lines();
+        let mut secure_url = None;
         while let Some(line) = lines.next() {
-            if let Some(url) = line?.strip_prefix("kiln listens on ") {
+            let line = line?;
+            if let Some(url) = line.strip_prefix("kiln listens with TLS on ") {
+                secure_url = Some(url.to_owned());
+            }
+            if let Some(url) = line.strip_prefix("kiln listens on ") {
                 let url = url.to_owned();
-                // The pipe stays open and empty: kiln writes this line alone.
+                // The pipe stays open and empty: kiln writes no more.
                 std::mem::forget(lines);
-                return Ok(Self { child, url });
+                return Ok(Self {
+                    child,
+                    url,
+                    secure_url,
+                });
             }
         }
         let status = child.wait()?;

@@ -16,10 +16,12 @@ mod openapi;
 mod router;
 mod runs;
 mod serve;
+mod tls;
 mod wheels;
 
 pub use access::{ParseRightError, Right, Token};
 pub use hooks::{Egress, HookSettings, Networks, Source, SourceKind, deliver_events};
 pub use openapi::document as openapi_document;
 pub use router::{AppState, router};
-pub use serve::serve;
+pub use serve::{serve, serve_tls};
+pub use tls::{TlsError, TlsListener, tls_config};

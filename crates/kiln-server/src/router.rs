@@ -10,7 +10,7 @@ use kiln_engine::Engine;
 use tower_http::trace::TraceLayer;
 
 use crate::access::Token;
-use crate::azureml::Told;
+use crate::azureml::{Staged, Told};
 use crate::hooks::HookSettings;
 use crate::{
     azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi, runs, wheels,
@@ -30,6 +30,10 @@ pub struct AppState {
     pub hooks: Arc<HookSettings>,
     /// The static installer.
     pub install_binary: Arc<Path>,
+    /// `ACCOUNT.blob.DOMAIN[:PORT]`, by which the Azure ML SDK uploads to this server with TLS.
+    pub(crate) blob_host: Option<Arc<str>>,
+    /// What the SDK of 2019 sends in blocks.
+    pub(crate) staged: Arc<Staged>,
     /// Whose end Azure ML's SDKs may know.
     pub(crate) told: Arc<Told>,
 }
@@ -47,7 +51,18 @@ impl AppState {
             tokens,
             hooks: Arc::new(hooks),
             install_binary: install_binary.into(),
+            blob_host: None,
+            staged: Arc::default(),
             told: Arc::default(),
+        }
+    }
+
+    /// The same, which the Azure ML SDK uploads to by this name.
+    #[must_use]
+    pub fn with_blob_host(self, host: impl Into<Arc<str>>) -> Self {
+        Self {
+            blob_host: Some(host.into()),
+            ..self
         }
     }
 }

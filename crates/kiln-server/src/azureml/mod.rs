@@ -3,12 +3,14 @@
 //!
 //! A workspace of Azure ML is the kiln workspace `subscription/resource group/name`.
 
+mod blob;
 mod builds;
 mod environments;
 mod error;
 mod execution;
 mod history;
 mod place;
+mod private_wheels;
 mod recipe;
 mod workspace;
 
@@ -16,6 +18,7 @@ use axum::Router;
 use axum::routing::{get, post, put};
 
 use crate::router::AppState;
+pub(crate) use blob::Staged;
 pub(crate) use builds::Told;
 
 /// The path of a workspace below every service.
@@ -69,6 +72,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route(&v2("/builds/{build}"), get(builds::status))
         .route(&environment("/builds/{build}"), get(builds::status_2019))
         .route("/environment/v1.0/logs/{build}", get(builds::log))
+        .merge(private_wheels::routes())
         .merge(history::routes())
         .merge(execution::routes())
 }

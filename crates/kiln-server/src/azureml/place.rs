@@ -197,6 +197,12 @@ impl Place {
         )
     }
 
+    /// Where a private wheel is, below the host of blobs.
+    pub(super) fn blob_path(&self, file: &str) -> String {
+        let scope = self.scope.as_str();
+        format!("/azureml/{scope}/Environment/azureml-private-packages/{file}")
+    }
+
     /// The workspace's own name.
     pub(super) fn workspace(&self) -> &str {
         &self.segments.workspace

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use kiln_engine::{Recovery, ReplyPublisher, Verify};
 use kiln_queue::{Broker, Queue};
-use kiln_server::{AppState, Egress, HookSettings, deliver_events};
+use kiln_server::{AppState, Egress, HookSettings, TlsListener, deliver_events, tls_config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::callback_secret::callback_secrets;
 use crate::compose;
-use crate::config::Settings;
+use crate::config::{Settings, Tls};
 use crate::data_lock::{Claim, DataLock, ServerAddress};
 use crate::error::CliError;
 
@@ -52,11 +52,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     let address = listener
         .local_addr()
         .map_err(|error| CliError::kiln("the listener has no address", &error))?;
+    let secure = settings.tls.as_ref().map(listen_with_tls).transpose()?;
     let engine = compose::engine(&settings, Verify::Background).await?;
     engine.recover(Recovery::Resume).await?;
     engine.work();
     let url = format!("http://{address}");
     lock.publish(&ServerAddress { url: url.clone() })?;
+    if let Some(secure) = &secure {
+        let address = secure.address();
+        super::print(&format!("kiln listens with TLS on https://{address}"))?;
+    }
     super::print(&format!("kiln listens on {url}"))?;
     let shutdown = CancellationToken::new();
     let tokens: Arc<[_]> = settings.tokens.iter().cloned().map(Arc::new).collect();
@@ -100,7 +105,18 @@ pub(crate) async fn run(settings: Settings) -> Result<(), CliError> {
     let queue = broker
         .as_ref()
         .map(|broker| Queue::start(broker, Arc::new(engine.clone()), &shutdown));
-    let server = kiln_server::serve(listener, state, shutdown.clone());
+    let state = match settings.tls.as_ref().and_then(|tls| tls.blob_host.clone()) {
+        Some(host) => state.with_blob_host(host),
+        None => state,
+    };
+    let secure = async {
+        match secure {
+            Some(secure) => kiln_server::serve_tls(secure, state.clone(), shutdown.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let server = kiln_server::serve(listener, state.clone(), shutdown.clone());
+    let server = async { tokio::try_join!(server, secure).map(drop) };
     tokio::pin!(server);
     tokio::select! {
         result = &mut server => {
@@ -148,6 +164,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Listens with the certificate of the settings.
+fn listen_with_tls(tls: &Tls) -> Result<TlsListener, CliError> {
+    let config = tls_config(&tls.certificate, &tls.key).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        CliError::input(
+            format!("tls: {error}{}", cause.unwrap_or_default()),
+            "give PEM files of a certificate and of its key that kiln may read",
+        )
+    })?;
+    let listening = listen(tls.listen).and_then(|listener| TlsListener::new(listener, config));
+    listening
+        .map_err(|error| CliError::kiln(&format!("kiln can't listen on {}", tls.listen), &error))
 }
 
 /// SIGTERM and SIGINT, from the time this is made on.

@@ -10,6 +10,7 @@ use super::gc::FileGc;
 use super::hooks::FileHooks;
 use super::limits::FileLimits;
 use super::queue::FileQueue;
+use super::tls::FileTls;
 
 /// The file as it is written; the environment is laid over it before anything is parsed.
 #[derive(Debug, Default, Deserialize)]
@@ -31,6 +32,8 @@ pub(crate) struct FileSettings {
     pub(crate) base: Base,
     /// The environment of a build that names none.
     pub(crate) default_environment: FileDefaultEnvironment,
+    /// A listener with TLS.
+    pub(crate) tls: FileTls,
     /// conda.
     pub(crate) conda: Conda,
     /// PyPI.

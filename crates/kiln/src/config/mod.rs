@@ -8,6 +8,7 @@ mod hooks;
 pub(crate) mod limits;
 mod parse;
 mod queue;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ pub(crate) use file::FileSettings;
 pub(crate) use gc::Gc;
 pub(crate) use hooks::Hooks;
 pub(crate) use limits::Limits;
+pub(crate) use tls::Tls;
 
 /// Everything kiln can be told, with its defaults filled in.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) install_binary: Option<PathBuf>,
     /// The environment of a build that names none.
     pub(crate) default_environment: DefaultEnvironment,
+    /// A second listener, with TLS.
+    pub(crate) tls: Option<Tls>,
     /// Webhooks.
     pub(crate) hooks: Hooks,
     /// The queue, where there is one.

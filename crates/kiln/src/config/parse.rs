@@ -89,6 +89,7 @@ pub(super) fn settings(
         docker_host: file.docker.host,
         install_binary: file.docker.install_binary,
         default_environment: file.default_environment.checked(faults),
+        tls: file.tls.checked(faults),
         limits: file.limits.checked(),
         gc: file.gc.checked(),
     }
