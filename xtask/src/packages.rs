@@ -38,6 +38,7 @@ pub(crate) const ARTEFACTS: &[Need] = &[
         "/usr/share/keyrings/debian-archive-keyring.gpg",
         "debian-archive-keyring",
     ),
+    Need("/usr/bin/curl", "curl"),
     Need("/usr/bin/skopeo", "skopeo"),
     Need("/usr/bin/umoci", "umoci"),
     Need("/usr/bin/zstd", "zstd"),
