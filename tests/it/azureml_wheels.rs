@@ -64,6 +64,7 @@ fn check(variable: &str) {
         "{bad}"
     );
     assert_eq!(seen["status"], "Succeeded", "{printed}");
+    assert_eq!(seen["local"], "by-the-sdk", "{printed}");
     let image = format!("{}:latest", seen["image"].as_str().unwrap());
     let word = Docker::python(&image, "import private_thing; print(private_thing.WORD)");
     assert_eq!(word.trim(), "by-the-sdk");

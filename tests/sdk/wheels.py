@@ -61,6 +61,14 @@ environment.register(ws)
 build = Environment.get(ws, "with-private-wheel").build(ws)
 ended = build.wait_for_completion(show_output=True)
 seen["status"] = build.status if hasattr(build, "status") else ended.status
+local = Environment.get(ws, "with-private-wheel")
+try:
+    local.build_local(ws, useDocker=False)
+except TypeError:
+    local.build_local(ws)
+prepared = sorted(os.listdir(os.path.expanduser("~/.azureml/envs")))
+python = os.path.expanduser("~/.azureml/envs/" + prepared[0] + "/bin/python")
+seen["local"] = os.popen(python + " -c 'import private_thing; print(private_thing.WORD)'").read().strip()
 details = Environment.get(ws, "with-private-wheel").get_image_details(ws)
 image = details["dockerImage"] if isinstance(details, dict) else details.dockerImage
 registry = image["registry"]

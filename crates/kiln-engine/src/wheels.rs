@@ -82,6 +82,16 @@ impl Engine {
         })
     }
 
+    /// A wheel of a workspace with these bytes.
+    pub async fn wheel_by_digest(
+        &self,
+        scope: &Scope,
+        digest: &Digest,
+    ) -> Result<Option<WheelRow>, EngineError> {
+        let records = self.inner.store.records();
+        Ok(records.wheel_by_digest(scope, digest).await?)
+    }
+
     /// Wheels by file name, beginning after one.
     pub async fn wheels(
         &self,

@@ -34,14 +34,30 @@ const BLOCK_BYTES: u64 = 128 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Staged(Mutex<HashMap<(String, String), Digest>>);
 
-/// A wheel's address at this server, signed; none where no host is set for it.
+/// A wheel's address for the SDK, which may write there; none where no host is set for it.
 pub(super) fn address(state: &AppState, place: &Place, file: &str) -> Option<String> {
     let host = state.blob_host.as_deref()?;
+    Some(signed(state, place, file, &format!("https://{host}"), "rw"))
+}
+
+/// A wheel's address at this server, for who reads it.
+pub(super) fn read_address(state: &AppState, place: &Place, file: &str) -> String {
+    signed(state, place, file, &place.server, "r")
+}
+
+fn signed(state: &AppState, place: &Place, file: &str, server: &str, may: &str) -> String {
     let path = place.blob_path(file);
     let expires = now() + LIFE.as_secs();
-    let text = format!("{path}?{expires}");
-    let signature = state.engine.store().links().sign(PURPOSE, &text);
-    Some(format!("https://{host}{path}?se={expires}&sig={signature}"))
+    let signature = state
+        .engine
+        .store()
+        .links()
+        .sign(PURPOSE, &text(&path, expires, may));
+    format!("{server}{path}?se={expires}&sp={may}&sig={signature}")
+}
+
+fn text(path: &str, expires: u64, may: &str) -> String {
+    format!("{may} {expires} {path}")
 }
 
 fn now() -> u64 {
@@ -53,6 +69,7 @@ fn now() -> u64 {
 #[derive(Debug, Deserialize)]
 pub(super) struct Signed {
     se: u64,
+    sp: String,
     sig: String,
     comp: Option<String>,
     blockid: Option<String>,
@@ -83,9 +100,10 @@ impl FromRequestParts<AppState> for Address {
         let query = Query::<Signed>::from_request_parts(parts, state).await;
         let Query(query) = query.map_err(|_| denied())?;
         let path = parts.uri.path().to_owned();
-        let text = format!("{path}?{}", query.se);
+        let text = text(&path, query.se, &query.sp);
+        let may = parts.method != Method::PUT || query.sp == "rw";
         let links = state.engine.store().links();
-        if query.se < now() || !links.is_valid(PURPOSE, &text, &query.sig) {
+        if !may || query.se < now() || !links.is_valid(PURPOSE, &text, &query.sig) {
             return Err(denied());
         }
         let segments = Path::<Vec<String>>::from_request_parts(parts, state).await;

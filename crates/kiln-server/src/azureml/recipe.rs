@@ -12,11 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_api::{Failure, FailureClass};
 use kiln_dockerfile::{Content, ContextFile, Installer, Plan, install_folder};
 use kiln_engine::EngineError;
+use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
+use super::blob;
 use super::builds::submission;
 use super::error::AzureError;
 use super::place::Place;
@@ -46,6 +48,43 @@ pub(super) struct Recipe {
     build: String,
 }
 
+impl Recipe {
+    /// Gives private wheels signed addresses in the list of archives: the script has no token.
+    pub(super) async fn with_private_wheels(
+        &mut self,
+        state: &AppState,
+        place: &Place,
+    ) -> Result<(), AzureError> {
+        let scope = place.scope(Right::Build)?;
+        for file in &mut self.files {
+            let Content::Bytes(bytes) = &mut file.content else {
+                continue;
+            };
+            if file.path != "archives.txt" {
+                continue;
+            }
+            let mut lines = String::new();
+            for line in String::from_utf8_lossy(bytes).lines() {
+                let wheel = match line.split_once(' ').map(|(hex, _)| Digest::from_hex(hex)) {
+                    Some(Ok(digest)) => state.engine.wheel_by_digest(scope, &digest).await?,
+                    _ => None,
+                };
+                match (wheel, line.rsplit_once(' ')) {
+                    (Some(wheel), Some((rest, _))) => {
+                        let address = blob::read_address(state, place, &wheel.file_name);
+                        let _ = writeln!(lines, "{rest} {address}");
+                    }
+                    _ => {
+                        let _ = writeln!(lines, "{line}");
+                    }
+                }
+            }
+            *bytes = lines.into_bytes();
+        }
+        Ok(())
+    }
+}
+
 /// The recipe of an environment.
 pub(super) async fn recipe(
     State(state): State<AppState>,
@@ -67,11 +106,12 @@ pub(super) async fn recipe(
     }
     let ejected = state.engine.eject(&asked, Installer::Kiln, false).await;
     let plan = ejected.map_err(EngineError::Failed)?.plan;
-    let recipe = if wish.use_docker.unwrap_or(false) {
+    let mut recipe = if wish.use_docker.unwrap_or(false) {
         with_docker(&plan)?
     } else {
         without_docker(&plan, &asked.spec_hash)?
     };
+    recipe.with_private_wheels(&state, &place).await?;
     let install_binary = state.install_binary.clone();
     let zipped = tokio::task::spawn_blocking(move || zipped(&recipe, &install_binary));
     let zipped = written(zipped.await)?;

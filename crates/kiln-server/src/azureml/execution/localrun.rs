@@ -236,7 +236,8 @@ async fn how(
     }
     let ejected = state.engine.eject(&asked, Installer::Kiln, false).await;
     let plan = ejected.map_err(EngineError::Failed)?.plan;
-    let recipe = recipe::without_docker(&plan, &asked.spec_hash)?;
+    let mut recipe = recipe::without_docker(&plan, &asked.spec_hash)?;
+    recipe.with_private_wheels(state, place).await?;
     let prefix = recipe::prefix(&asked.spec_hash);
     Ok((How::Prepared { recipe, prefix }, None))
 }
