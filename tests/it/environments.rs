@@ -1,6 +1,6 @@
 //! Named environments, by the API and by the command line.
 
-use kiln_tests::{Kiln, Server};
+use kiln_tests::{Docker, Kiln, Server};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -419,4 +419,57 @@ fn the_command_line_does_the_same_with_and_without_a_server() {
     assert_eq!(missing.code, 1, "{missing:?}");
     let reserved = kiln.run(&["env", "register", "AzureML-x", file]);
     assert_eq!(reserved.code, 1, "{reserved:?}");
+}
+
+#[test]
+fn a_version_is_made_again_from_its_recorded_lock_and_compared() {
+    let kiln = Kiln::new();
+    let text = requirements("1.0");
+    let file = kiln.write("requirements.txt", &text);
+    let ok = |arguments: &[&str]| {
+        let answer = kiln.run(arguments);
+        assert_eq!(answer.code, 0, "{arguments:?}: {answer:?}");
+        answer
+    };
+    ok(&["env", "register", "tools", file.to_str().unwrap()]);
+    let early = kiln.run(&["build", "--locked", "tools:1"]);
+    assert_eq!(early.code, 1, "{early:?}");
+    assert!(early.stderr.contains("was not built yet"), "{early:?}");
+    let built = ok(&["build", "--env", "tools:1", "--json"]);
+    assert_eq!(built.json()["environment"]["version"], "1", "{built:?}");
+
+    let again = ok(&["build", "--locked", "tools:1", "--json"]).json();
+    assert_eq!(again["recorded"]["image"], built.json()["image"]);
+    assert_eq!(again["same_lock"], true, "{again}");
+    assert_eq!(again["recorded"]["lock_hash"], again["built"]["lock_hash"]);
+    assert_eq!(again["packages"], 1, "{again}");
+    // Every step ran anew: only the base's layers are shared, whatever BuildKit's cache has.
+    let same = again["recorded"]["image"] == again["built"]["image"];
+    assert_eq!(again["same_digest"], same);
+    assert_eq!(again["recorded_is_there"], true);
+    assert!(again["layers"]["shared"].as_u64().unwrap() >= 1, "{again}");
+    assert_eq!(again["layers"]["added"], again["layers"]["removed"]);
+    let image = again["built"]["image"].as_str().unwrap();
+    let code = "import importlib.metadata as m; print(m.version('foo'))";
+    assert_eq!(Docker::python(image, code), "1.0");
+
+    // What is current did not move.
+    let current = ok(&["build", "--env", "tools", "--json"]).json();
+    assert_eq!(
+        (&current["image"], &current["cached"]),
+        (&built.json()["image"], &true.into())
+    );
+    let told = ok(&["build", "--locked", "tools"]).stdout;
+    assert!(
+        told.contains("packages  the same (1 installed as locked)"),
+        "{told}"
+    );
+    assert!(told.contains("lock      the same"), "{told}");
+
+    let missing = kiln.run(&["build", "--locked", "tools:9"]);
+    assert_eq!(missing.code, 1, "{missing:?}");
+    let both = kiln.run(&["build", "--locked", "tools:1", file.to_str().unwrap()]);
+    assert_eq!(both.code, 64, "{both:?}");
+    let neither = kiln.run(&["build"]);
+    assert_eq!(neither.code, 64, "{neither:?}");
 }

@@ -281,3 +281,56 @@ pub struct LayerChange {
     /// Their bytes.
     pub removed_bytes: u64,
 }
+
+/// The body of `POST /v1/environments/{name}/reproduce`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReproduceRequest {
+    /// The version or `latest`, which it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The workspace; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+}
+
+/// A version's image that was made again from its recorded lock, and what agrees.
+///
+/// What is installed in the new image was compared with the lock before this is answered: a difference
+/// is a failure of the class `integrity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reproduction {
+    /// The version.
+    pub environment: EnvironmentId,
+    /// The identity of its definition.
+    pub spec_hash: String,
+    /// The generation that is recorded for the version.
+    pub generation: u64,
+    /// The backend that built both.
+    pub backend: String,
+    /// Whether the new image says the lock that is recorded.
+    pub same_lock: bool,
+    /// Whether both are the same bytes. The backend `docker` dates files, so there it is false as a rule.
+    pub same_digest: bool,
+    /// How many packages the lock has; all were found installed in the new image.
+    pub packages: u64,
+    /// What is recorded.
+    pub recorded: ReproductionSide,
+    /// Whether the registry still has the recorded image.
+    pub recorded_is_there: bool,
+    /// What was built now; it has no tag.
+    pub built: ReproductionSide,
+    /// The layers of the two; null while the recorded image is gone.
+    pub layers: Option<LayerChange>,
+}
+
+/// One of two images of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReproductionSide {
+    /// `HOST[/PREFIX]/azureml/azureml_<hash>@sha256:...`.
+    pub image: String,
+    /// The lock's hash.
+    pub lock_hash: String,
+    /// The sum of its blobs' compressed sizes in bytes.
+    pub size_bytes: u64,
+}

@@ -15,7 +15,8 @@ pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus,
 pub use environments::{
     AddPackagesRequest, ArchiveRequest, CloneRequest, Environment, EnvironmentDiff, EnvironmentId,
     EnvironmentList, HistoryEntry, HistoryList, LabelRequest, LayerChange, PackageChange,
-    RegisterRequest, RollbackRequest, SizeChange, ValueChange,
+    RegisterRequest, ReproduceRequest, Reproduction, ReproductionSide, RollbackRequest, SizeChange,
+    ValueChange,
 };
 pub use explain::{Comparison, ExplainRequest, Explanation, RefreshChange, Verdict};
 pub use failure::{Failure, FailureClass};

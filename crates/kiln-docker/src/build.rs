@@ -122,6 +122,7 @@ impl Build<'_> {
             platform: &self.job.platform,
             labels: &labels,
             secrets,
+            anew: self.job.anew,
             credentials: &self.job.pull_credentials,
             limit: self.job.timeout,
             deadline: self.deadline,

@@ -39,6 +39,8 @@ pub(crate) struct Solve<'a> {
     pub(crate) labels: &'a [(String, String)],
     /// Secrets by id, each a file that only this user can read.
     pub(crate) secrets: &'a [(String, PathBuf)],
+    /// Whether BuildKit's cache counts for nothing.
+    pub(crate) anew: bool,
     /// (host, user, password).
     pub(crate) credentials: &'a [(String, String, PullSecret)],
     /// The whole build's limit, for people; this part ends at the deadline.
@@ -86,6 +88,7 @@ pub(crate) async fn run(
     tokio::pin!(follow);
     let mut options = ImageBuildFrontendOptions::builder()
         .dockerfile(Path::new("Dockerfile"))
+        .nocache(solve.anew)
         .platforms(&ImageBuildPlatform {
             architecture: solve.platform.architecture().to_owned(),
             os: solve.platform.os().to_owned(),

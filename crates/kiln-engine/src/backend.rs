@@ -72,6 +72,8 @@ pub struct BuildJob {
     pub extra_ca: Option<Bytes>,
     /// How long the build step may take.
     pub timeout: Duration,
+    /// Whether every step runs, whatever earlier builds left in a cache.
+    pub anew: bool,
     /// Told what is about to be pushed.
     pub before_manifest: Arc<dyn BeforeManifest>,
 }

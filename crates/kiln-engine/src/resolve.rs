@@ -246,7 +246,7 @@ impl Progress for ResolveProgress<'_> {
 }
 
 /// For resolutions that nobody follows.
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl Reporter for Quiet {
     fn phase(&self, _phase: kiln_api::BuildState) {}

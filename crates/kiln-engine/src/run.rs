@@ -238,6 +238,7 @@ impl Run {
             work_dir,
             extra_ca: self.inner.settings.extra_ca.clone(),
             timeout: self.inner.settings.build_timeout,
+            anew: false,
             before_manifest: Arc::new(PushNote {
                 inner: Arc::clone(&self.inner),
                 build_id: self.build.id.clone(),

@@ -46,6 +46,7 @@ use utoipa::OpenApi;
         crate::runs::add_files,
         crate::runs::files,
         crate::runs::content,
+        crate::environments::reproduce,
         crate::hooks::list,
         crate::hooks::add,
         crate::hooks::remove,

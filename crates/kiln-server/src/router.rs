@@ -103,8 +103,8 @@ pub fn router(state: AppState) -> Router {
 /// A name's own `/` is `%2F` in a path.
 fn named_environments() -> Router<AppState> {
     use environments::{
-        add_packages, archive, clone, diff, history, label, list, register, restore, rollback,
-        sharing, show, unlabel, versions,
+        add_packages, archive, clone, diff, history, label, list, register, reproduce, restore,
+        rollback, sharing, show, unlabel, versions,
     };
 
     Router::new()
@@ -121,4 +121,5 @@ fn named_environments() -> Router<AppState> {
         .route("/v1/environments/{name}/rollback", post(rollback))
         .route("/v1/environments/{name}/clone", post(clone))
         .route("/v1/environments/{name}/packages", post(add_packages))
+        .route("/v1/environments/{name}/reproduce", post(reproduce))
 }

@@ -34,6 +34,9 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Gets the image of an environment, building it when there is none.
+    #[command(mut_arg("file", |file| file
+        .required(false)
+        .required_unless_present_any(["env", "locked"])))]
     Build(commands::build::BuildArgs),
     /// Prints the name of an environment's image; offline.
     Hash(commands::hash::HashArgs),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use kiln_api::{Environment, EnvironmentDiff, HistoryEntry, PackageChange, ValueChange};
+use kiln_api::{
+    Environment, EnvironmentDiff, HistoryEntry, PackageChange, Reproduction, ValueChange,
+};
 
 /// `NAME:VERSION` and the image's name.
 pub(crate) fn version(environment: &Environment) -> String {
@@ -113,6 +115,37 @@ pub(crate) fn diff(diff: &EnvironmentDiff) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What a version's image and the one that was made again from its lock have in common.
+pub(crate) fn reproduction(made: &Reproduction) -> String {
+    let agrees = |same: bool| if same { "the same" } else { "NOT the same" };
+    let layers = match (&made.layers, made.recorded_is_there) {
+        (Some(layers), true) => format!(
+            "{} the same, {} new, {} not made again",
+            layers.shared, layers.added, layers.removed
+        ),
+        _ => "the recorded image is gone from the registry".to_owned(),
+    };
+    let digest = if made.same_digest {
+        "the same".to_owned()
+    } else if made.backend == "docker" {
+        "another: the docker backend dates files by the clock".to_owned()
+    } else {
+        "another".to_owned()
+    };
+    format!(
+        "{}:{} generation {}\n  recorded  {}\n  built     {}\n  lock      {} ({})\n  \
+         packages  the same ({} installed as locked)\n  layers    {layers}\n  digest    {digest}",
+        made.environment.name,
+        made.environment.version,
+        made.generation,
+        made.recorded.image,
+        made.built.image,
+        agrees(made.same_lock),
+        made.recorded.lock_hash,
+        made.packages,
+    )
 }
 
 /// A package that differs, in a line.

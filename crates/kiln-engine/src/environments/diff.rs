@@ -239,7 +239,10 @@ fn flatten(path: &str, value: &serde_json::Value, found: &mut BTreeMap<String, S
     }
 }
 
-fn layer_change(from: &[(kiln_oci::Digest, u64)], to: &[(kiln_oci::Digest, u64)]) -> LayerChange {
+pub(super) fn layer_change(
+    from: &[(kiln_oci::Digest, u64)],
+    to: &[(kiln_oci::Digest, u64)],
+) -> LayerChange {
     let has = |layers: &[(kiln_oci::Digest, u64)], digest| {
         layers.iter().any(|(other, _)| other == digest)
     };

@@ -5,6 +5,7 @@ mod curated;
 mod diff;
 mod read;
 mod register;
+mod reproduce;
 mod sides;
 
 pub use change::Archived;

@@ -3,11 +3,13 @@
 mod change;
 mod read;
 mod register;
+mod reproduce;
 mod shown;
 
 pub(crate) use change::*;
 pub(crate) use read::*;
 pub(crate) use register::*;
+pub(crate) use reproduce::*;
 pub(crate) use shown::date;
 
 use kiln_engine::{Origin, Scope};

@@ -4,24 +4,37 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
-use kiln_api::{BackendChoice, BuildRequest, BuildState, BuildStatus, Failure, FailureClass};
-use kiln_engine::{Engine, Options, Origin, Recovery, Submission, Verify, Waiting};
+use kiln_api::{
+    BackendChoice, BuildRequest, BuildState, BuildStatus, Environment, Failure, FailureClass,
+    ReproduceRequest, Reproduction,
+};
+use kiln_engine::{Engine, Options, Origin, Recovery, Scope, Submission, Verify, Waiting};
+use kiln_spec::{EnvironmentReference, Which};
 use serde::Serialize;
 
 use crate::cli::InputArgs;
 use crate::client::Client;
+use crate::commands::env::path as environment_path;
 use crate::compose;
 use crate::config::Settings;
 use crate::data_lock::{Claim, DataLock, ServerAddress};
+use crate::env_text;
 use crate::error::CliError;
 use crate::input::Document;
+use crate::own_server::Api;
 use crate::progress::{Progress, warn};
 
 /// Arguments of `kiln build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     #[command(flatten)]
-    input: InputArgs,
+    input: Option<InputArgs>,
+    /// Build a registered environment: NAME, NAME:VERSION or NAME@LABEL.
+    #[arg(long, value_name = "NAME[:VERSION]", conflicts_with_all = ["file", "locked"])]
+    env: Option<EnvironmentReference>,
+    /// Make the image of a registered version again from its recorded lock, and compare the two.
+    #[arg(long, value_name = "NAME:VERSION", conflicts_with_all = ["file", "refresh", "retry", "backend"])]
+    locked: Option<EnvironmentReference>,
     /// Where the image goes, HOST[/PREFIX] [env: KILN_REGISTRY].
     #[arg(long, value_name = "HOST[/PREFIX]")]
     pub(crate) registry: Option<String>,
@@ -80,26 +93,30 @@ struct Answer<'a> {
 /// Runs the command.
 pub(crate) async fn run(settings: Settings, args: BuildArgs) -> Result<(), CliError> {
     let began = Instant::now();
+    if let Some(environment) = &args.locked {
+        let locked = reproduce(&settings, &args, environment).await;
+        return tell_locked(locked, args.json, began.elapsed());
+    }
     let status = build(&settings, &args).await;
     tell(status, args.json, began.elapsed())
 }
 
 /// Builds where it must be: in a running server, or in this process.
 async fn build(settings: &Settings, args: &BuildArgs) -> Result<BuildStatus, CliError> {
-    let document = Document::read(&args.input)?;
+    let asked = Asked::read(args)?;
     let progress = Progress::choose(args.quiet);
     let server = args
         .server
         .clone()
         .or_else(|| std::env::var("KILN_SERVER").ok());
     if let Some(url) = server {
-        return remote(&ServerAddress { url }, args, &document, progress).await;
+        return remote(&ServerAddress { url }, args, &asked, progress).await;
     }
     let data = settings.data.display();
     let _lock = match DataLock::claim(&settings.data)? {
         Claim::Served(address) => {
             warn(&format!("{data} is served at {}: using it", address.url));
-            return remote(&address, args, &document, progress).await;
+            return remote(&address, args, &asked, progress).await;
         }
         Claim::Ours(lock) => lock,
         Claim::Busy => {
@@ -108,13 +125,13 @@ async fn build(settings: &Settings, args: &BuildArgs) -> Result<BuildStatus, Cli
         }
     };
     // Boxed: it holds the engine's whole start.
-    Box::pin(local(settings, args, &document, progress)).await
+    Box::pin(local(settings, args, &asked, progress)).await
 }
 
 async fn local(
     settings: &Settings,
     args: &BuildArgs,
-    document: &Document,
+    asked: &Asked<'_>,
     mut progress: Progress,
 ) -> Result<BuildStatus, CliError> {
     let options = Options {
@@ -131,11 +148,25 @@ async fn local(
         via: "cli".into(),
     };
     let workspace = args.workspace.as_deref();
-    let submission = Submission::parse(&document.input(), workspace, options, origin)?;
+    let (engine, submission) = match asked {
+        Asked::Document(document, _) => {
+            // What is wrong with a document is told before anything starts.
+            let input = document.input();
+            let submission = Submission::parse(&input, workspace, options, origin)?;
+            (compose::engine(settings, Verify::First).await?, submission)
+        }
+        Asked::Environment(environment) => {
+            let (name, which) = (&environment.name, &environment.which);
+            let scope = scope(workspace)?;
+            let engine = compose::engine(settings, Verify::First).await?;
+            let found = engine.submission_of(&scope, name, which, options, origin);
+            let submission = found.await?;
+            (engine, submission)
+        }
+    };
     for warning in submission.warnings() {
         warn(&warning);
     }
-    let engine = compose::engine(settings, Verify::First).await?;
     engine.recover(Recovery::Abandon).await?;
     engine.work();
     let ticket = engine.submit(submission).await?;
@@ -179,11 +210,12 @@ async fn show_log(engine: &Engine, id: Option<&str>, progress: &mut Progress) {
 async fn remote(
     address: &ServerAddress,
     args: &BuildArgs,
-    document: &Document,
+    asked: &Asked<'_>,
     progress: Progress,
 ) -> Result<BuildStatus, CliError> {
     let client = Client::new(address, std::env::var("KILN_TOKEN").ok())?;
-    asked_of(&client, &request(args, document)?, progress).await
+    let request = request(&client, args, asked).await?;
+    asked_of(&client, &request, progress).await
 }
 
 /// Asks a server for an image, and shows its build until it is over; Ctrl-C withdraws.
@@ -225,15 +257,117 @@ pub(super) async fn asked_of(
     })
 }
 
+/// What is to be built.
+enum Asked<'a> {
+    Document(Document, &'a InputArgs),
+    Environment(&'a EnvironmentReference),
+}
+
+impl<'a> Asked<'a> {
+    fn read(args: &'a BuildArgs) -> Result<Self, CliError> {
+        match (&args.input, &args.env) {
+            (Some(input), None) => Ok(Self::Document(Document::read(input)?, input)),
+            (None, Some(environment)) => Ok(Self::Environment(environment)),
+            _ => Err(CliError::input(
+                "a document's options stand beside a registered environment",
+                "leave --base, --gpu, --platform, --files and --kind out",
+            )),
+        }
+    }
+}
+
+fn scope(workspace: Option<&str>) -> Result<Scope, CliError> {
+    let name = workspace.unwrap_or("default");
+    name.parse().map_err(|_| {
+        CliError::input(
+            format!("`{}` is no name of a workspace", name.escape_debug()),
+            "use letters, digits, `.`, `_`, `-` and `/`",
+        )
+    })
+}
+
 /// The request as the API takes it.
-fn request(args: &BuildArgs, document: &Document) -> Result<BuildRequest, CliError> {
+async fn request(
+    client: &Client,
+    args: &BuildArgs,
+    asked: &Asked<'_>,
+) -> Result<BuildRequest, CliError> {
+    let request = match asked {
+        Asked::Document(document, input) => document.request(input)?,
+        Asked::Environment(environment) => BuildRequest {
+            name: Some(environment.name.to_string()),
+            version: version(client, args, environment).await?,
+            ..BuildRequest::default()
+        },
+    };
     Ok(BuildRequest {
         workspace: args.workspace.clone(),
         backend: args.backend.into(),
         refresh: args.refresh,
         retry: args.retry,
-        ..document.request(&args.input)?
+        ..request
     })
+}
+
+/// The version that a reference names; a label is looked up.
+async fn version(
+    client: &Client,
+    args: &BuildArgs,
+    environment: &EnvironmentReference,
+) -> Result<Option<String>, CliError> {
+    match &environment.which {
+        Which::Latest => Ok(None),
+        Which::Version(version) => Ok(Some(version.to_string())),
+        Which::Label(label) => {
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("label", label.as_str())
+                .append_pair("workspace", args.workspace.as_deref().unwrap_or("default"))
+                .finish();
+            let path = environment_path(&environment.name, &format!("?{query}"));
+            let found: Environment = client.get(&path).await?;
+            Ok(Some(found.version))
+        }
+    }
+}
+
+/// Has a version made again from its recorded lock.
+async fn reproduce(
+    settings: &Settings,
+    args: &BuildArgs,
+    environment: &EnvironmentReference,
+) -> Result<Reproduction, CliError> {
+    if args.input.is_some() {
+        return Err(CliError::input(
+            "a document's options stand beside a registered environment",
+            "leave --base, --gpu, --platform, --files and --kind out",
+        ));
+    }
+    let api = Api::open(settings, args.server.clone()).await?;
+    let asking = async {
+        let request = ReproduceRequest {
+            version: version(&api.client, args, environment).await?,
+            workspace: args.workspace.clone(),
+        };
+        let path = environment_path(&environment.name, "/reproduce");
+        api.client.post(&path, &request).await
+    };
+    let answer = asking.await;
+    api.close().await;
+    answer
+}
+
+fn tell_locked(
+    outcome: Result<Reproduction, CliError>,
+    json: bool,
+    took: Duration,
+) -> Result<(), CliError> {
+    match outcome {
+        Ok(made) if json => {
+            super::print(&serde_json::to_string(&made).expect("an answer is plain data"))
+        }
+        Ok(made) => super::print(&env_text::reproduction(&made)),
+        Err(error) => tell(Err(error), json, took),
+    }
 }
 
 fn tell(

@@ -458,6 +458,7 @@ fn quoted(text: &str) -> String {
     form.replace('+', "%20")
 }
 
-fn path(name: &EnvironmentName, rest: &str) -> String {
+/// The address of a name, and what follows it.
+pub(crate) fn path(name: &EnvironmentName, rest: &str) -> String {
     format!("/v1/environments/{}{rest}", quoted(name.as_str()))
 }
