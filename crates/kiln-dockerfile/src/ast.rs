@@ -47,6 +47,8 @@ pub enum Instruction {
         /// The value.
         value: EnvValue,
     },
+    /// `CMD ["program","argument"]`.
+    Cmd(Vec<String>),
     /// `LABEL name="value"` with a constant name and a value of hex digits, `/` and `_`.
     Label {
         /// The name.
@@ -139,6 +141,7 @@ impl Instruction {
                 text
             }
             Self::Env { name, value } => format!("ENV {}={}", name.as_str(), value.quoted()),
+            Self::Cmd(command) => format!("CMD {}", exec(command)),
             Self::Label { name, value } => format!("LABEL {name}=\"{value}\""),
         }
     }

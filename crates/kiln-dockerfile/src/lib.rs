@@ -40,6 +40,7 @@ mod conda;
 mod context;
 mod error;
 mod folder;
+mod inferencing;
 mod kiln_install;
 mod local_images;
 mod plain;

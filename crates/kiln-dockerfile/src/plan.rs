@@ -9,7 +9,7 @@ use crate::context::ContextFile;
 use crate::error::PlanError;
 use crate::steps::Steps;
 use crate::user_dockerfile::UserDockerfile;
-use crate::{conda, kiln_install, plain, variables};
+use crate::{conda, inferencing, kiln_install, plain, variables};
 
 /// The longest line that BuildKit reads, in bytes.
 const LINE_LIMIT: usize = 65_535;
@@ -120,6 +120,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     let image = FromReference::of(input.base, input.lock, &input.spec_hash)?;
     let user = UserName::of_base(&input.facts.user)?;
     let mut steps = steps(input)?;
+    inferencing::add(input, &mut steps)?;
     let name = format!("azureml_{}", input.spec_hash.short());
     let mut instructions = vec![Instruction::Comment(format!(
         "Environment {name}, made by kiln from its lock."
@@ -143,6 +144,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     if let (true, Some(user)) = (root, user) {
         instructions.push(Instruction::User(user));
     }
+    instructions.extend(inferencing::command(input, steps.prefix.as_deref()));
     check_lines(&instructions)?;
     steps.context.sort_by(|a, b| a.path.cmp(&b.path));
     steps.context.dedup_by(|a, b| a.path == b.path);

@@ -13,7 +13,7 @@ use kiln_lock::{
 };
 use kiln_oci::{Platform, Reference};
 use kiln_registry::{RegistryClient, ResolvedImage};
-use kiln_spec::{Base, Definition, Pip};
+use kiln_spec::{Base, Definition, Pip, PipRequirement};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::facts_of;
@@ -26,6 +26,9 @@ use crate::{
     Installed, Mirror, PrivateWheels, ProcessSettings, PythonError, ResolveError, UvSettings,
     UvTool, passed_over, python,
 };
+
+/// The package that the inferencing stack adds.
+const SCORING_SERVER: &str = "azureml-inference-server-http";
 
 /// How long the parts of a resolution may take.
 #[derive(Debug, Clone, Copy)]
@@ -392,8 +395,7 @@ impl Resolver {
         cancel: &CancellationToken,
     ) -> Result<(), ResolveError> {
         let definition = &request.definition;
-        let empty = Pip::default();
-        let pip = definition.pip.as_ref().unwrap_or(&empty);
+        let pip = &with_scoring_server(definition);
         let needs_python = !pip.requirements.is_empty();
         let conda = definition
             .conda
@@ -596,6 +598,24 @@ fn without_digest(reference: &Reference) -> Reference {
     }
 }
 
+/// The pip section, with the scoring server where the inferencing stack is asked for.
+fn with_scoring_server(definition: &Definition) -> Pip {
+    let mut pip = definition.pip.clone().unwrap_or_default();
+    let names_it = |one: &PipRequirement| {
+        let rest = one.requirement.strip_prefix(SCORING_SERVER);
+        rest.is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_alphanumeric() || "-_.".contains(c))
+        })
+    };
+    if definition.inferencing_stack_version.is_some() && !pip.requirements.iter().any(names_it) {
+        pip.requirements.push(PipRequirement {
+            requirement: SCORING_SERVER.to_owned(),
+            hashes: Vec::new(),
+        });
+    }
+    pip
+}
+
 /// Refuses by name what no backend builds yet.
 fn refuse_unsupported(definition: &Definition) -> Result<(), ResolveError> {
     let unsupported = |what, remedy| Err(ResolveError::Unsupported { what, remedy });
@@ -605,10 +625,10 @@ fn refuse_unsupported(definition: &Definition) -> Result<(), ResolveError> {
             "name the packages in condaDependencies, or manage python in the base (userManagedDependencies)",
         );
     }
-    if definition.inferencing_stack_version.is_some() {
+    if definition.inferencing_stack_version.is_some() && definition.python.user_managed {
         return unsupported(
-            "the inferencing stack (inferencingStackVersion)",
-            "leave the field out and name the packages that serve the model, for example azureml-inference-server-http",
+            "the inferencing stack (inferencingStackVersion) upon a python that the base manages",
+            "leave the field out and bring azureml-inference-server-http in the base, or let kiln manage python",
         );
     }
     let spark = definition.spark.as_ref();

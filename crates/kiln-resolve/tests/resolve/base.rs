@@ -199,6 +199,7 @@ async fn what_no_backend_builds_is_refused_by_name() {
     let bed = Bed::new().await;
     let mut asked = definition(&bed.debian());
     asked.inferencing_stack_version = Some("latest".into());
+    asked.python.user_managed = true;
     let error = bed.resolve(asked).await.expect_err("it is not built");
     assert_eq!(error.class(), FailureClass::Invalid);
     assert!(
