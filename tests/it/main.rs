@@ -22,6 +22,7 @@ mod explain;
 mod faults;
 mod gc;
 mod hooks;
+mod import;
 mod inferencing;
 mod layers;
 mod leftovers;

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod commands;
 mod compose;
+mod conda_prefix;
 mod config;
 mod data_lock;
 mod env_text;

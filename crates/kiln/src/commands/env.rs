@@ -1,5 +1,7 @@
 //! `kiln env`: named environments.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use kiln_api::{
     AddPackagesRequest, ArchiveRequest, CloneRequest, Environment, EnvironmentDiff,
@@ -11,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::InputArgs;
 use crate::client::Client;
+use crate::conda_prefix;
 use crate::config::Settings;
 use crate::env_text;
 use crate::error::CliError;
@@ -41,6 +44,16 @@ enum Action {
         name: EnvironmentName,
         #[command(flatten)]
         input: Box<InputArgs>,
+        /// The version; the next number where none is given.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<EnvironmentVersion>,
+    },
+    /// Registers what exists elsewhere: an installed conda environment, an image, a Dockerfile.
+    Import {
+        /// The name.
+        name: EnvironmentName,
+        #[command(flatten)]
+        from: ImportFrom,
         /// The version; the next number where none is given.
         #[arg(long, value_name = "VERSION")]
         version: Option<EnvironmentVersion>,
@@ -133,6 +146,57 @@ enum Action {
     },
 }
 
+/// What is imported.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ImportFrom {
+    /// A conda environment as it is installed, its folder or its name: read without conda.
+    #[arg(long, value_name = "FOLDER|NAME")]
+    conda_prefix: Option<String>,
+    /// An image that brings its own python.
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    /// A Dockerfile whose image brings its own python.
+    #[arg(long, value_name = "FILE")]
+    dockerfile: Option<PathBuf>,
+}
+
+impl ImportFrom {
+    /// The document of what is imported.
+    fn request(&self) -> Result<RegisterRequest, CliError> {
+        let own_python = |docker: serde_json::Value| {
+            let document = serde_json::json!({
+                "python": { "userManagedDependencies": true },
+                "docker": docker,
+            });
+            let raw = serde_json::value::RawValue::from_string(document.to_string());
+            Some(raw.expect("the text is JSON"))
+        };
+        let mut request = RegisterRequest {
+            imported: true,
+            ..RegisterRequest::default()
+        };
+        if let Some(text) = &self.conda_prefix {
+            let prefix = conda_prefix::find(text, &|name| std::env::var(name).ok())?;
+            let installed = conda_prefix::read(&prefix)?;
+            for warning in &installed.warnings {
+                crate::progress::warn(warning);
+            }
+            request.conda = Some(installed.yaml);
+            request.platform = installed.platform.map(str::to_owned);
+        } else if let Some(image) = &self.image {
+            request.environment = own_python(serde_json::json!({ "baseImage": image }));
+        } else if let Some(file) = &self.dockerfile {
+            let text = fs_err::read_to_string(file).map_err(|error| {
+                let remedy = "give the path of a Dockerfile that kiln may read";
+                CliError::input(format!("the Dockerfile can't be read: {error}"), remedy)
+            })?;
+            request.environment = own_python(serde_json::json!({ "baseDockerfile": text }));
+        }
+        Ok(request)
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(settings: Settings, args: EnvArgs) -> Result<(), CliError> {
     // What is wrong with a document needs no server to be told.
@@ -150,6 +214,18 @@ enum Prepared {
 }
 
 fn prepare(action: Action) -> Result<Prepared, CliError> {
+    if let Action::Import {
+        name,
+        from,
+        version,
+    } = action
+    {
+        let request = RegisterRequest {
+            version: version.map(|version| version.to_string()),
+            ..from.request()?
+        };
+        return Ok(Prepared::Register(name, Box::new(request)));
+    }
     let Action::Register {
         name,
         input,
@@ -214,7 +290,7 @@ async fn act(
         Prepared::Other(action) => action,
     };
     match action {
-        Action::Register { .. } => Ok(()),
+        Action::Register { .. } | Action::Import { .. } => Ok(()),
         Action::List { prefix, archived } => asked.list(prefix.as_deref(), archived).await,
         Action::Show { environment } => {
             let shown = asked.show(&environment).await?;
