@@ -18,6 +18,7 @@ mod conda;
 mod durable;
 mod eject;
 mod environments;
+mod environments_page;
 mod explain;
 mod faults;
 mod gc;
