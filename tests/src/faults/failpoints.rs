@@ -17,6 +17,8 @@ enum Way {
     Builds,
     /// By a request that gets no answer.
     Asks,
+    /// By a build, so soon that the answer to its request may be lost.
+    Races,
     /// By an environment that can't be built.
     Fails,
     /// By a registry that is down for a while.
@@ -29,7 +31,7 @@ enum Way {
 const POINTS: [(&str, Way); 14] = [
     ("before-accepted", Way::Asks),
     ("after-accepted", Way::Asks),
-    ("after-claim", Way::Builds),
+    ("after-claim", Way::Races),
     ("before-lock", Way::Builds),
     ("before-building", Way::Builds),
     ("before-push-note", Way::Builds),
@@ -64,7 +66,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         };
         let id = match way {
             // Whether it was accepted is not known: asking again must be safe.
-            Way::Asks => bed.insist(number).await?,
+            Way::Asks | Way::Races => bed.insist(number).await?,
             _ => open(&bed, number)?,
         };
         bed.settle().await?;
@@ -84,6 +86,9 @@ async fn crash(bed: &mut Bed, number: usize, way: Way) -> Result<()> {
     match way {
         Way::Asks => {
             ensure!(bed.ask(number).await?.is_none(), "there was an answer");
+        }
+        Way::Races => {
+            bed.ask(number).await?;
         }
         Way::Builds => {
             bed.ask(number).await?.context("it is not accepted")?;
