@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -24,6 +25,8 @@ use crate::connection::{ConnectError, Connection};
 const RUN_LABEL: &str = "io.kiln.run";
 /// Where the folder is in the container, and the command's working folder.
 const WORK: &str = "/work";
+/// How long the output of a killed command is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A command to run.
 #[derive(Debug)]
@@ -159,27 +162,30 @@ async fn follow(
         .start_container(id, None::<StartContainerOptions>)
         .await
         .map_err(fault("start the command"))?;
-    loop {
-        let piece = tokio::select! {
-            piece = output.next() => piece,
-            () = cancel.cancelled() => {
-                // It may have ended by itself.
-                let _ = client.kill_container(id, None::<KillContainerOptions>).await;
-                return Ok(None);
-            }
+    let mut tell = |piece| {
+        let (of, bytes): (_, Bytes) = match piece {
+            LogOutput::StdErr { message } => (OutputOf::Err, message),
+            LogOutput::StdOut { message }
+            | LogOutput::Console { message }
+            | LogOutput::StdIn { message } => (OutputOf::Out, message),
         };
-        match piece {
-            None => break,
-            Some(Ok(piece)) => {
-                let (of, bytes): (_, Bytes) = match piece {
-                    LogOutput::StdErr { message } => (OutputOf::Err, message),
-                    LogOutput::StdOut { message }
-                    | LogOutput::Console { message }
-                    | LogOutput::StdIn { message } => (OutputOf::Out, message),
-                };
-                show(of, &bytes);
-            }
-            Some(Err(error)) => return Err(fault("follow the command")(error)),
+        show(of, &bytes);
+    };
+    let told = async {
+        while let Some(piece) = output.try_next().await? {
+            tell(piece);
+        }
+        Ok(())
+    };
+    tokio::pin!(told);
+    tokio::select! {
+        told = &mut told => told.map_err(fault("follow the command"))?,
+        () = cancel.cancelled() => {
+            // It may have ended by itself.
+            let _ = client.kill_container(id, None::<KillContainerOptions>).await;
+            // What it said before is still on its way.
+            let _ = tokio::time::timeout(LAST_WORDS, told).await;
+            return Ok(None);
         }
     }
     let mut ends = client.wait_container(id, None::<WaitContainerOptions>);
