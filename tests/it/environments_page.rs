@@ -57,11 +57,14 @@ fn the_commands_of_the_page_on_environments_do_what_it_says() {
         let (image, how) = text.trim().split_once(" (").unwrap();
         (image.to_owned(), how.to_owned())
     };
+    assert!(printed("kiln env import app --context app").starts_with("app:1 "));
     let (first, how) = image("kiln build --env tools:1");
     assert!(how.starts_with("built"), "{how}");
     let (second, how) = image("kiln build --env tools@stable");
     assert!(how.starts_with("cached"), "{how}");
     assert_eq!(first, second);
     assert!(printed("kiln env rollback tools:1").starts_with("tools:3 "));
+    let unknown = kiln.run(&["env", "show", "tools@stable"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
     assert!(printed("kiln env clone tools:2 tools-with-idna").starts_with("tools-with-idna:1 "));
 }

@@ -15,6 +15,7 @@ mod azureml_wheels;
 mod azureml_workspaces;
 mod cache;
 mod conda;
+mod contexts;
 mod durable;
 mod eject;
 mod environments;

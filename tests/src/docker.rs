@@ -22,6 +22,18 @@ impl Docker {
         command
     }
 
+    /// Runs lines of a shell in a folder; `docker` in them is the same client.
+    pub fn shell(lines: &str, folder: &Path) -> Answer {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Command::new("bash")
+            .args(["-euc", lines])
+            .current_dir(folder)
+            .env("PATH", format!("/usr/bin:{path}"))
+            .output()
+            .expect("there is a shell")
+            .into()
+    }
+
     /// Any command.
     pub fn run(arguments: &[&str]) -> Answer {
         Self::command()

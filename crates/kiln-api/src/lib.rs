@@ -1,6 +1,7 @@
 //! Request and response types of kiln's native HTTP API.
 
 mod build;
+mod contexts;
 mod environments;
 mod explain;
 mod failure;
@@ -12,6 +13,7 @@ mod runs;
 mod wheels;
 
 pub use build::{BackendChoice, BuildList, BuildRequest, BuildState, BuildStatus, Defaults};
+pub use contexts::ContextInfo;
 pub use environments::{
     AddPackagesRequest, ArchiveRequest, CloneRequest, Environment, EnvironmentDiff, EnvironmentId,
     EnvironmentList, HistoryEntry, HistoryList, LabelRequest, LayerChange, PackageChange,

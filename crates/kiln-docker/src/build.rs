@@ -23,6 +23,9 @@ use crate::read_back::{self, Installed};
 use crate::solve::{self, Solve};
 use crate::{export, push};
 
+/// The path of kiln's own Dockerfile, and of a user's that has no context.
+const DOCKERFILE: &str = "Dockerfile";
+
 /// A secret's id and the file that holds it.
 type Secret = (String, PathBuf);
 
@@ -69,7 +72,8 @@ impl Build<'_> {
         let context = places
             .context(&planned.build_context())
             .map_err(|error| work_failure(&error))?;
-        self.solve(&self.images.result, context, &secrets).await?;
+        self.solve(&self.images.result, context, DOCKERFILE, &secrets)
+            .await?;
         self.push(&client, prefix).await
     }
 
@@ -113,12 +117,14 @@ impl Build<'_> {
         &self,
         image: &Reference,
         context: Bytes,
+        dockerfile: &str,
         secrets: &[Secret],
     ) -> Result<(), Failure> {
         let labels = [(BUILD_LABEL.to_owned(), self.job.build_id.clone())];
         let solve = Solve {
             image: &image.to_string(),
             context,
+            dockerfile,
             platform: &self.job.platform,
             labels: &labels,
             secrets,
@@ -140,20 +146,23 @@ impl Build<'_> {
     ) -> Result<BaseFacts, Failure> {
         self.reporter
             .line("base", "building the environment's own Dockerfile");
-        let file = ContextFile {
-            path: "Dockerfile".to_owned(),
-            mode: 0o644,
-            content: Content::Bytes(user.text.clone().into_bytes()),
-        };
         let places = Places {
             archives: Arc::clone(&self.job.archives),
             install_binary: self.settings.install_binary.as_path().into(),
         };
-        let context = places
-            .context(&[file])
-            .map_err(|error| work_failure(&error))?;
+        let (context, dockerfile) = if let Some(context) = &user.context {
+            (places.user_tar(context).await, &*context.dockerfile_path)
+        } else {
+            let file = ContextFile {
+                path: DOCKERFILE.to_owned(),
+                mode: 0o644,
+                content: Content::Bytes(user.text.clone().into_bytes()),
+            };
+            (places.context(&[file]), DOCKERFILE)
+        };
+        let context = context.map_err(|error| work_failure(&error))?;
         let image = &self.images.base;
-        self.solve(image, context, secrets).await?;
+        self.solve(image, context, dockerfile, secrets).await?;
         let inspected = client
             .inspect_image(&image.to_string())
             .await
@@ -210,6 +219,7 @@ fn planned(job: &BuildJob, facts: &BaseFacts) -> Result<Plan, Failure> {
         base: pinned
             .as_ref()
             .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
+        context: job.context.as_ref(),
         installer: Installer::Kiln,
         extra_ca: job.extra_ca.is_some(),
         private: false,

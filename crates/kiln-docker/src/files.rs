@@ -10,7 +10,7 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kiln_api::Failure;
-use kiln_dockerfile::{Content, ContextFile, Sources, write_tar};
+use kiln_dockerfile::{Content, ContextFile, Sources, UserContext, write_tar};
 use kiln_engine::Archives;
 use kiln_oci::Reference;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
@@ -61,6 +61,14 @@ impl Places {
     pub(crate) fn context(&self, files: &[ContextFile]) -> io::Result<Bytes> {
         let mut bytes = Vec::new();
         self.write(files, &mut bytes).map(|()| bytes.into())
+    }
+
+    /// The tar of a user's own context, in memory too: its size has a limit.
+    pub(crate) async fn user_tar(&self, context: &UserContext) -> io::Result<Bytes> {
+        let digest = context.tar;
+        let missing = || io::Error::other(format!("the build context {digest} is gone"));
+        let path = self.archives.path(&digest).ok_or_else(missing)?;
+        fs_err::tokio::read(path).await.map(Bytes::from)
     }
 
     /// Gives the engine files as an image of one layer.

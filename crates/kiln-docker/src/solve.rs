@@ -32,8 +32,10 @@ const PROGRESS_LAG: Duration = Duration::from_secs(5);
 pub(crate) struct Solve<'a> {
     /// The name the image gets in the engine.
     pub(crate) image: &'a str,
-    /// The context as a tar, its `Dockerfile` at the root.
+    /// The context as a tar.
     pub(crate) context: Bytes,
+    /// The Dockerfile's path in it.
+    pub(crate) dockerfile: &'a str,
     pub(crate) platform: &'a Platform,
     /// Labels of the local image.
     pub(crate) labels: &'a [(String, String)],
@@ -87,7 +89,7 @@ pub(crate) async fn run(
     };
     tokio::pin!(follow);
     let mut options = ImageBuildFrontendOptions::builder()
-        .dockerfile(Path::new("Dockerfile"))
+        .dockerfile(Path::new(solve.dockerfile))
         .nocache(solve.anew)
         .platforms(&ImageBuildPlatform {
             architecture: solve.platform.architecture().to_owned(),

@@ -8,7 +8,11 @@ use kiln_oci::Digest;
 
 use crate::context::{Content, ContextFile};
 use crate::plan::{Plan, Tool};
+use crate::user_dockerfile::UserDockerfile;
 
+/// The user's own Dockerfile where it has a context, and the context.
+const USER_DOCKERFILE: &str = "user.Dockerfile";
+const USER_TAR: &str = "user.tar";
 const FETCH: &str = include_str!("fetch.sh");
 
 fn text(path: &str, text: String) -> ContextFile {
@@ -76,6 +80,26 @@ pub fn install_folder(lock: &Lock) -> Vec<ContextFile> {
     files
 }
 
+impl UserDockerfile {
+    /// The shell lines that build it in a [folder](Plan::folder) with Docker; nothing that the user wrote
+    /// stands in them.
+    pub fn commands(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut file = "";
+        if self.context.is_some() {
+            lines.push(format!(
+                "mkdir -p user && tar --extract --file {USER_TAR} --directory user"
+            ));
+            file = " -f user.Dockerfile";
+        }
+        let image = &self.image;
+        lines.push(format!(
+            "DOCKER_BUILDKIT=1 docker build -t {image}{file} user"
+        ));
+        lines
+    }
+}
+
 impl Plan {
     /// The name of the image, `azureml/azureml_<hash>`.
     pub fn image_name(&self) -> String {
@@ -97,7 +121,17 @@ impl Plan {
         files.push(text("README.md", self.readme()));
         files.push(text("lock.json", self.lock.to_json()));
         if let Some(user) = &self.user_dockerfile {
-            files.push(text("user/Dockerfile", user.text.clone()));
+            match &user.context {
+                None => files.push(text("user/Dockerfile", user.text.clone())),
+                Some(context) => {
+                    files.push(text(USER_DOCKERFILE, user.text.clone()));
+                    files.push(ContextFile {
+                        path: USER_TAR.to_owned(),
+                        mode: 0o644,
+                        content: Content::Archive(context.tar),
+                    });
+                }
+            }
         }
         let archives = self.context.iter().filter_map(|file| match &file.content {
             Content::Archive(digest) => Some((digest, file.path.as_str())),
@@ -115,11 +149,9 @@ impl Plan {
              with Docker and BuildKit, without kiln:\n\n```\n"
         );
         if let Some(user) = &self.user_dockerfile {
-            let _ = writeln!(
-                page,
-                "DOCKER_BUILDKIT=1 docker build -t {} user",
-                user.image
-            );
+            for line in user.commands() {
+                let _ = writeln!(page, "{line}");
+            }
         }
         page.push_str("DOCKER_BUILDKIT=1 docker build");
         for secret in &self.secrets {

@@ -58,7 +58,7 @@ pub use folder::install_folder;
 pub use local_images::LocalImages;
 pub use plan::{Installer, Plan, PlanInput, SecretMount, Tool, plan};
 pub use quote::{EnvName, EnvValue, Part};
-pub use user_dockerfile::{UserDockerfile, UserDockerfileError};
+pub use user_dockerfile::{UserContext, UserDockerfile, UserDockerfileError};
 
 /// The id of the secret that holds certificate authorities to trust beside the base's own, as a PEM
 /// bundle; a user's own Dockerfile may mount it too.

@@ -8,7 +8,7 @@ use crate::base::{BaseImage, FromReference, UserName};
 use crate::context::ContextFile;
 use crate::error::PlanError;
 use crate::steps::Steps;
-use crate::user_dockerfile::UserDockerfile;
+use crate::user_dockerfile::{UserContext, UserDockerfile};
 use crate::{conda, inferencing, kiln_install, plain, variables};
 
 /// The longest line that BuildKit reads, in bytes.
@@ -28,6 +28,8 @@ pub struct PlanInput<'a> {
     pub facts: &'a BaseFacts,
     /// What the steps start from.
     pub base: BaseImage<'a>,
+    /// The definition's build context, where a workspace keeps it.
+    pub context: Option<&'a UserContext>,
     /// How packages are installed.
     pub installer: Installer,
     /// Whether the steps must trust another certificate authority.
@@ -84,7 +86,7 @@ pub struct SecretMount {
 /// How to build the image of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The Dockerfile that must be built first, as it is, with an empty context.
+    /// The Dockerfile that must be built first, as it is, with its own context.
     pub user_dockerfile: Option<UserDockerfile>,
     /// kiln's Dockerfile.
     pub dockerfile: Dockerfile,
@@ -116,7 +118,8 @@ impl Plan {
 /// definition asks for what kiln does not build.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     refuse_what_is_not_built(input.definition)?;
-    let user_dockerfile = UserDockerfile::of(&input.definition.base, &input.spec_hash)?;
+    let user_dockerfile =
+        UserDockerfile::of(&input.definition.base, input.context, &input.spec_hash)?;
     let image = FromReference::of(input.base, input.lock, &input.spec_hash)?;
     let user = UserName::of_base(&input.facts.user)?;
     let mut steps = steps(input)?;

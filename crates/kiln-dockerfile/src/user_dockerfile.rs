@@ -1,5 +1,6 @@
 //! A user's own Dockerfile: built unedited as an image of its own, or refused.
 
+use kiln_oci::Digest;
 use kiln_spec::{Base, SpecHash};
 
 use crate::base::user_image_name;
@@ -8,6 +9,17 @@ use crate::error::PlanError;
 /// Azure ML's limit on a base Dockerfile, in bytes.
 const LIMIT: usize = 100 * 1024;
 
+/// A stored build context, and the Dockerfile in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserContext {
+    /// The Dockerfile's text.
+    pub dockerfile: String,
+    /// Its path in the context.
+    pub dockerfile_path: String,
+    /// The context's files, a tar.
+    pub tar: Digest,
+}
+
 /// A user's Dockerfile that must be built before kiln's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserDockerfile {
@@ -15,6 +27,8 @@ pub struct UserDockerfile {
     pub text: String,
     /// The local name its image must get.
     pub image: String,
+    /// The files beside it; without them the context is empty.
+    pub context: Option<UserContext>,
 }
 
 /// Says why a user's Dockerfile is not built.
@@ -59,27 +73,35 @@ impl UserDockerfile {
     /// The user's Dockerfile of a base; `None` where the base is an image.
     ///
     /// # Errors
-    /// When it can't be built as it is, or the base is a build context.
-    pub fn of(base: &Base, spec_hash: &SpecHash) -> Result<Option<Self>, PlanError> {
-        match base {
-            Base::Default(_) | Base::Image(_) => Ok(None),
-            Base::Dockerfile(text) => {
-                check(text)?;
-                let image = user_image_name(spec_hash);
-                Ok(Some(Self {
-                    text: text.clone(),
-                    image,
-                }))
+    /// When it can't be built as it is, or the base is a build context that is not stored.
+    pub fn of(
+        base: &Base,
+        context: Option<&UserContext>,
+        spec_hash: &SpecHash,
+    ) -> Result<Option<Self>, PlanError> {
+        let text = match (base, context) {
+            (Base::Default(_) | Base::Image(_), _) => return Ok(None),
+            (Base::Dockerfile(text), _) => text,
+            (Base::Context { .. }, Some(context)) => &context.dockerfile,
+            (Base::Git { .. }, _) => {
+                return Err(PlanError::Unsupported {
+                    what: "a build context in a git repository",
+                    remedy: "clone it, and upload the folder with `kiln env import NAME --context DIR`",
+                });
             }
-            Base::Git { .. } => Err(PlanError::Unsupported {
-                what: "a build context in a git repository",
-                remedy: "build its image elsewhere and name it as the base image",
-            }),
-            Base::Context { .. } => Err(PlanError::Unsupported {
-                what: "a stored build context",
-                remedy: "build its image elsewhere and name it as the base image",
-            }),
-        }
+            (Base::Context { .. }, None) => {
+                return Err(PlanError::Unsupported {
+                    what: "a build context at an address",
+                    remedy: "upload its folder with `kiln env import NAME --context DIR`",
+                });
+            }
+        };
+        check(text)?;
+        Ok(Some(Self {
+            text: text.clone(),
+            image: user_image_name(spec_hash),
+            context: context.cloned(),
+        }))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kiln_api::{BuildState, Failure};
+use kiln_dockerfile::UserContext;
 use kiln_lock::{BaseFacts, Lock};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_registry::{RegistryClient, ResolvedImage};
@@ -56,6 +57,8 @@ pub struct BuildJob {
     pub facts: BaseFacts,
     /// The base's manifest and configuration; `None` where a user's own Dockerfile is the base.
     pub base: Option<ResolvedImage>,
+    /// The definition's build context; its tar is among the archives.
+    pub context: Option<UserContext>,
     /// The repository that receives the image: `HOST[/PREFIX]/azureml/azureml_<hash>`.
     pub repository: Reference,
     /// Labels of the image, by name.

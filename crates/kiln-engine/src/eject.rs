@@ -28,7 +28,9 @@ impl Engine {
         fetch: bool,
     ) -> Result<Ejected, Failure> {
         let locked = self.lock(submission, fetch).await?;
-        let plan = self.planned(submission, &locked.resolved, installer)?;
+        let plan = self
+            .planned(submission, &locked.resolved, installer)
+            .await?;
         Ok(Ejected {
             plan,
             archives: locked.archives,
@@ -51,7 +53,7 @@ impl Engine {
         let request = inner.resolve_request(&key.0, definition, archives, &access);
         let resolved = inner.resolver.reuse(&request, lock).await;
         let resolved = resolved.map_err(|error| of_resolve(&error))?;
-        let plan = self.planned(submission, &resolved, Installer::Kiln)?;
+        let plan = self.planned(submission, &resolved, Installer::Kiln).await?;
         let own = plan.dockerfile.to_text();
         Ok(Some(match &plan.user_dockerfile {
             Some(user) => format!("{}\n\n{own}", user.text.trim_end()),
@@ -59,7 +61,7 @@ impl Engine {
         }))
     }
 
-    fn planned(
+    async fn planned(
         &self,
         submission: &Submission,
         resolved: &Resolved,
@@ -69,6 +71,10 @@ impl Engine {
             .base
             .as_ref()
             .map(|base| base.reference.with_digest(base.manifest_digest));
+        let context = self
+            .inner
+            .user_context(&submission.scope, &submission.parsed.definition.base)
+            .await?;
         let plan = plan(&PlanInput {
             definition: &submission.parsed.definition,
             spec_hash: submission.spec_hash,
@@ -77,6 +83,7 @@ impl Engine {
             base: pinned
                 .as_ref()
                 .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
+            context: context.as_ref(),
             installer,
             extra_ca: self.inner.settings.extra_ca.is_some(),
             private: !submission.parsed.credentials.is_empty(),

@@ -10,6 +10,7 @@ mod bases;
 mod callbacks;
 mod collect;
 mod commit;
+mod contexts;
 mod eject;
 mod engine;
 mod environments;
@@ -50,6 +51,7 @@ pub use backend::{
 pub use bases::{Changed, OnBaseChange};
 pub use callbacks::check_callback;
 pub use collect::Keep;
+pub use contexts::{CONTEXT_FILES_LIMIT, ContextArchiveError};
 pub use eject::Ejected;
 pub use engine::{Engine, Parts};
 pub use environments::{
@@ -58,9 +60,9 @@ pub use environments::{
 };
 pub use error::EngineError;
 pub use kiln_store::{
-    Action, Callback, EnvironmentRow, FilePath, HistoryRow, ImageRow, KeptWheel, ModelFile,
-    ModelFilter, ModelName, ModelNotes, ModelRow, NameFilter, NewModel, ParseModelNameError,
-    RequestKey, Scope, WheelRow,
+    Action, Callback, ContextRow, EnvironmentRow, FilePath, HistoryRow, ImageRow, KeptWheel,
+    ModelFile, ModelFilter, ModelName, ModelNotes, ModelRow, NameFilter, NewModel,
+    ParseModelNameError, RequestKey, Scope, WheelRow,
 };
 pub use log::Logs;
 pub use models::{MODEL_FILES_LIMIT, ModelArchiveError};

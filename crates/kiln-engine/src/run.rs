@@ -213,14 +213,13 @@ impl Run {
         let platform: Platform = self.definition.platform.parse().unwrap_or_default();
         let base = resolved.base.as_ref().map(|base| &base.reference);
         let pull_credentials = self.access.pull_credentials(base).await;
+        let inner = &self.inner;
+        let context = inner
+            .user_context(&self.key.0, &self.definition.base)
+            .await?;
         let mut labels = labels(&self.key.1, &resolved.lock, self.backend.name());
-        let digests: Vec<_> = resolved.lock.pip.iter().map(|wheel| wheel.sha256).collect();
-        let has_private = self
-            .inner
-            .store
-            .records()
-            .has_wheel_of(&self.key.0, &digests);
-        let has_private = has_private.await.map_err(|error| of_store(&error))?;
+        let has_private =
+            context.is_some() || inner.has_private(&self.key.0, &resolved.lock).await?;
         labels.extend(self.access.scope_label(&self.key.0, has_private));
         let job = BuildJob {
             build_id: self.build.id.clone(),
@@ -230,6 +229,7 @@ impl Run {
             platform,
             facts: resolved.facts.clone(),
             base: resolved.base.clone(),
+            context,
             repository: self.repository()?,
             labels,
             archives: Arc::new(StoredArchives(self.inner.store.blobs().clone())),

@@ -24,6 +24,8 @@ pub struct EngineSettings {
     pub disk_reserve_bytes: u64,
     /// The files of one model may have so many bytes.
     pub model_bytes: u64,
+    /// The tar of one build context may have so many bytes; a build of it takes as much memory.
+    pub context_bytes: u64,
     /// How long a build is a worker's without a sign of life; at most a minute.
     pub lease: Duration,
     /// How long, from its first attempt on, a build is tried again after failures that may pass.

@@ -5,14 +5,16 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+use kiln_api::Failure;
 use kiln_link::check_wheel;
+use kiln_lock::Lock;
 use kiln_oci::Digest;
 use kiln_resolve::{PrivateWheel, PrivateWheels, WheelName};
 use kiln_store::{KeptWheel, NewWheel, PutBlobError, Scope, Store, StoreError, WheelRow};
 use url::Url;
 
-use crate::engine::Engine;
-use crate::error::{EngineError, of_io};
+use crate::engine::{Engine, Inner};
+use crate::error::{EngineError, of_io, of_store};
 use crate::submission::Origin;
 
 /// The most bytes of a wheel.
@@ -106,6 +108,15 @@ impl Engine {
     /// The file of a wheel that is kept.
     pub fn wheel_path(&self, wheel: &WheelRow) -> std::path::PathBuf {
         self.inner.store.blobs().path(&wheel.digest)
+    }
+}
+
+impl Inner {
+    /// Whether a lock has a private wheel of the workspace.
+    pub(crate) async fn has_private(&self, scope: &Scope, lock: &Lock) -> Result<bool, Failure> {
+        let digests: Vec<_> = lock.pip.iter().map(|wheel| wheel.sha256).collect();
+        let found = self.store.records().has_wheel_of(scope, &digests).await;
+        found.map_err(|error| of_store(&error))
     }
 }
 

@@ -360,7 +360,9 @@ impl Resolver {
             warnings: Vec::new(),
             certain: false,
         };
-        if request.definition.python.user_managed {
+        let definition = &request.definition;
+        let nothing = definition.conda.is_none() && definition.pip.is_none();
+        if definition.python.user_managed || nothing {
             return Ok(looked_at);
         }
         let Some(starts_from) = starts_from else {

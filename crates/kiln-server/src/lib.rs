@@ -4,6 +4,7 @@ mod access;
 mod azureml;
 mod body;
 mod builds;
+mod contexts;
 mod environments;
 mod error;
 mod explain;

@@ -17,6 +17,8 @@ use utoipa::OpenApi;
         crate::logs::logs,
         crate::explain::explain,
         crate::gc::collect,
+        crate::contexts::upload,
+        crate::contexts::show,
         crate::wheels::upload,
         crate::wheels::list,
         crate::wheels::show,

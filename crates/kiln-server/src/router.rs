@@ -13,7 +13,8 @@ use crate::access::Token;
 use crate::azureml::{Staged, Told};
 use crate::hooks::HookSettings;
 use crate::{
-    azureml, builds, environments, explain, gc, health, hooks, logs, models, openapi, runs, wheels,
+    azureml, builds, contexts, environments, explain, gc, health, hooks, logs, models, openapi,
+    runs, wheels,
 };
 
 /// Documents are at most 1 MiB; the files they include and JSON's escapes need room beside them.
@@ -79,6 +80,7 @@ pub fn router(state: AppState) -> Router {
         .merge(named_environments())
         .merge(models::routes())
         .merge(runs::routes())
+        .merge(contexts::routes())
         .merge(wheels::routes())
         .route("/v1/hooks", post(hooks::add).get(hooks::list))
         // POST is for messages of a source, DELETE for a subscription of this id.

@@ -1,7 +1,7 @@
 //! Base images and platforms in their one form.
 
 use crate::address;
-use crate::definition::{Base, DefaultBase};
+use crate::definition::{Base, DefaultBase, STORED_CONTEXT};
 use crate::error::{Findings, Place, quoted};
 use crate::secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
@@ -256,6 +256,19 @@ pub(crate) fn context_location(
     findings: &mut Findings,
     credentials: &mut Vec<InlineCredential>,
 ) -> Option<String> {
+    if let (false, Some(hex)) = (git, text.trim().strip_prefix(STORED_CONTEXT)) {
+        let is_digest =
+            hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_digest {
+            return Some(text.trim().to_owned());
+        }
+        findings.error(
+            place,
+            format!("{} names no build context", quoted(text.trim())),
+            "write `kiln-context:sha256:` and 64 hex digits, as the upload of the folder answered",
+        );
+        return None;
+    }
     let address = if git {
         address::git(text.trim())
     } else {

@@ -57,11 +57,28 @@ pub enum Base {
     },
     /// A stored build context, by its address without a signature.
     Context {
-        /// The address without query and credentials.
+        /// The address without query and credentials; `kiln-context:sha256:` and 64 hex digits name one
+        /// that a workspace keeps.
         location: String,
         /// The Dockerfile's path inside the context.
         dockerfile_path: String,
     },
+}
+
+/// What the address of a build context begins with that a workspace keeps.
+pub const STORED_CONTEXT: &str = "kiln-context:sha256:";
+
+impl Base {
+    /// The SHA-256, in hex, of a build context that a workspace keeps, and the Dockerfile's path in it.
+    pub fn stored_context(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Context {
+                location,
+                dockerfile_path,
+            } => Some((location.strip_prefix(STORED_CONTEXT)?, dockerfile_path)),
+            _ => None,
+        }
+    }
 }
 
 /// The two defaults a definition can ask for.

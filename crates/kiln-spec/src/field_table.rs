@@ -234,7 +234,7 @@ pub const FIELDS: &[Field] = &[
         "docker.buildContext.location",
         Enters::Always,
         true,
-        "without credentials",
+        "without credentials; `kiln-context:sha256:` and 64 hex digits name an uploaded folder",
     ),
     row(
         AZUREML,

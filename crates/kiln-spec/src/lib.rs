@@ -28,7 +28,8 @@ mod version;
 
 pub use canonical::ParseCanonicalError;
 pub use definition::{
-    Base, Conda, DefaultBase, Definition, Pip, PipRequirement, Python, RSection, Spark,
+    Base, Conda, DefaultBase, Definition, Pip, PipRequirement, Python, RSection, STORED_CONTEXT,
+    Spark,
 };
 pub use error::{SpecError, SpecErrors, Warning};
 pub use field_table::{Condition, Enters, FIELDS, Field, field_table};

@@ -32,8 +32,8 @@ pub use error::{StoreError, StoreErrorKind};
 pub use links::LinkSigner;
 pub use model_names::{FilePath, ModelName, ParseFilePathError, ParseModelNameError};
 pub use records::{
-    Builds, Collection, Commits, Credentials, Environments, Events, Failures, Hooks, Images, Locks,
-    Models, Queue, Records, Requests, Runs, TakeAway, Wheels,
+    Builds, Collection, Commits, Contexts, Credentials, Environments, Events, Failures, Hooks,
+    Images, Locks, Models, Queue, Records, Requests, Runs, TakeAway, Wheels,
 };
 pub use rows::{Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered};
 pub use rows::{
@@ -46,6 +46,7 @@ pub use rows::{
     BegunRun, ExperimentRow, NewRun, RunChange, RunEnvironment, RunError, RunFile, RunFilter,
     RunMetric, RunRow, RunStatus,
 };
+pub use rows::{ContextRow, NewContext};
 pub use rows::{KeptWheel, NewWheel, WheelRow};
 pub use rows::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
 pub use run_names::{ExperimentName, ParseRunNameError, RunId};

@@ -54,6 +54,7 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
             scope_bound: limits.queue_per_workspace,
             disk_reserve_bytes: limits.disk_reserve_bytes,
             model_bytes: limits.model_bytes,
+            context_bytes: limits.context_bytes,
             lease: limits.lease,
             retry_budget: match verify {
                 Verify::Background => limits.retry_budget,

@@ -14,17 +14,31 @@ use crate::error::CliError;
 /// Bytes on their way at most.
 const PIPE_BYTES: usize = 256 << 10;
 
-/// A file to send: where it is, and its path in the tar.
-struct Entry {
-    file: PathBuf,
-    path: String,
+/// What to send, by its path in the tar.
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) content: Content,
+}
+
+/// What an entry is.
+pub(crate) enum Content {
+    /// A file of this machine, with its permission bits in the tar.
+    File { from: PathBuf, mode: u32 },
+    /// A folder.
+    Folder,
+    /// A symbolic link to this path.
+    Link(PathBuf),
 }
 
 /// A file, or a folder with all files in it, as a tar whose paths begin with its name.
 pub(crate) fn pack(
     root: &Path,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, CliError> {
-    let entries = entries(root)?;
+    Ok(stream(entries(root)?))
+}
+
+/// Entries as a tar.
+pub(crate) fn stream(entries: Vec<Entry>) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let (writer, reader) = tokio::io::duplex(PIPE_BYTES);
     let writing = tokio::task::spawn_blocking(move || {
         let mut pipe = SyncIoBridge::new(writer);
@@ -37,7 +51,7 @@ pub(crate) fn pack(
         Err(error) => Some(Err(io::Error::other(error))),
         Ok(Ok(())) => None,
     });
-    Ok(ReaderStream::new(reader).chain(end))
+    ReaderStream::new(reader).chain(end)
 }
 
 fn entries(root: &Path) -> Result<Vec<Entry>, CliError> {
@@ -77,7 +91,10 @@ fn entries(root: &Path) -> Result<Vec<Entry>, CliError> {
         let path: FilePath = text.parse().map_err(|error| refused(&error))?;
         found.push(Entry {
             path: path.to_string(),
-            file,
+            content: Content::File {
+                from: file,
+                mode: 0o644,
+            },
         });
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -87,12 +104,27 @@ fn entries(root: &Path) -> Result<Vec<Entry>, CliError> {
 fn write(entries: &[Entry], to: &mut dyn Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(to);
     for entry in entries {
-        let file = fs::File::open(&entry.file)?;
         let mut header = tar::Header::new_gnu();
-        header.set_size(file.metadata()?.len());
-        header.set_mode(0o644);
+        header.set_size(0);
         header.set_mtime(0);
-        tar.append_data(&mut header, &entry.path, file)?;
+        match &entry.content {
+            Content::File { from, mode } => {
+                let file = fs::File::open(from)?;
+                header.set_size(file.metadata()?.len());
+                header.set_mode(*mode);
+                tar.append_data(&mut header, &entry.path, file)?;
+            }
+            Content::Folder => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_mode(0o755);
+                tar.append_data(&mut header, &entry.path, io::empty())?;
+            }
+            Content::Link(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_mode(0o777);
+                tar.append_link(&mut header, &entry.path, target)?;
+            }
+        }
     }
     tar.finish()
 }

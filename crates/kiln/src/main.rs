@@ -7,6 +7,7 @@ mod commands;
 mod compose;
 mod conda_prefix;
 mod config;
+mod context_folder;
 mod data_lock;
 mod env_text;
 mod error;

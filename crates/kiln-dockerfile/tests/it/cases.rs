@@ -1,7 +1,8 @@
 //! Snapshots of every kind of environment.
 
 use insta::assert_snapshot;
-use kiln_dockerfile::{Installer, Tool};
+use kiln_dockerfile::{Installer, Tool, UserContext};
+use kiln_oci::Digest;
 use kiln_spec::Base;
 
 use crate::samples::{Sample, file, shown, wheel};
@@ -69,6 +70,45 @@ fn a_users_dockerfile_and_dependencies() {
             .to_text()
             .contains(&format!("\nFROM {}\n", user.image))
     );
+}
+
+#[test]
+fn a_build_context() {
+    let mut sample = Sample::user_managed();
+    sample.definition.base = Base::Context {
+        location: format!("{}{}", kiln_spec::STORED_CONTEXT, "0".repeat(64)),
+        dockerfile_path: "it's/$(id)".into(),
+    };
+    sample.context = Some(UserContext {
+        dockerfile: "FROM debian:12\n".into(),
+        dockerfile_path: "it's/$(id)".into(),
+        tar: Digest::of(b"tar"),
+    });
+    sample.base = None;
+    sample.lock.base = None;
+    let plan = sample.planned();
+    let user = plan.user_dockerfile.as_ref().expect("it is built first");
+    assert_eq!(user.context, sample.context);
+    let folder = plan.folder();
+    let paths: Vec<_> = folder.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "Dockerfile",
+            "README.md",
+            "lock.json",
+            "user.Dockerfile",
+            "user.tar"
+        ]
+    );
+    let commands = user.commands();
+    assert_eq!(
+        commands[0],
+        "mkdir -p user && tar --extract --file user.tar --directory user"
+    );
+    let image = &user.image;
+    let build = format!("DOCKER_BUILDKIT=1 docker build -t {image} -f user.Dockerfile user");
+    assert_eq!(commands[1..], [build]);
 }
 
 #[test]

@@ -107,7 +107,12 @@ fn what_kiln_does_not_build_is_refused_with_the_remedy() {
         location: "https://git.example/a".into(),
         dockerfile_path: "Dockerfile".into(),
     };
-    for sample in [upon_another, with_r, from_git] {
+    let mut from_address = Sample::conda();
+    from_address.definition.base = Base::Context {
+        location: "https://account.example/azureml/a/".into(),
+        dockerfile_path: "Dockerfile".into(),
+    };
+    for sample in [upon_another, with_r, from_git, from_address] {
         assert!(matches!(refused(&sample), PlanError::Unsupported { .. }));
     }
 }

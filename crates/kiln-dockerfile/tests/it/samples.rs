@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kiln_dockerfile::{BaseImage, Content, Installer, Plan, PlanError, PlanInput, plan};
+use kiln_dockerfile::{
+    BaseImage, Content, Installer, Plan, PlanError, PlanInput, UserContext, plan,
+};
 use kiln_lock::{
     BaseFacts, ChannelPriority, CondaInstall, CondaPackage, IndexStrategy, Interpreter,
     LOCK_FORMAT_VERSION, Lock, LockedBase, LockedPython, PythonSource, ResolverSettings, Wheel,
@@ -19,6 +21,7 @@ pub(crate) struct Sample {
     pub lock: Lock,
     pub facts: BaseFacts,
     pub base: Option<Reference>,
+    pub context: Option<UserContext>,
     pub installer: Installer,
     pub extra_ca: bool,
     pub private: bool,
@@ -128,6 +131,7 @@ impl Sample {
             lock,
             facts: facts(),
             base: Some(reference()),
+            context: None,
             installer: Installer::Kiln,
             extra_ca: false,
             private: false,
@@ -182,6 +186,7 @@ impl Sample {
                 .base
                 .as_ref()
                 .map_or(BaseImage::UserDockerfile, BaseImage::Pinned),
+            context: self.context.as_ref(),
             installer: self.installer,
             extra_ca: self.extra_ca,
             private: self.private,

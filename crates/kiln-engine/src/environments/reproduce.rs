@@ -174,6 +174,12 @@ impl Recorded {
         let id = uuid::Uuid::new_v4().to_string();
         let work_dir: PathBuf = inner.settings.work_dir.join(&id);
         let base = resolved.base.as_ref().map(|base| &base.reference);
+        let context = inner
+            .user_context(&self.scope, &self.definition.base)
+            .await?;
+        let mut labels = labels(&self.row.spec_hash, &self.lock, &self.image.backend);
+        let has_private = context.is_some() || inner.has_private(&self.scope, &self.lock).await?;
+        labels.extend(access.scope_label(&self.scope, has_private));
         Ok(BuildJob {
             build_id: id,
             definition: self.definition.clone(),
@@ -182,8 +188,9 @@ impl Recorded {
             platform: self.platform(),
             facts: resolved.facts.clone(),
             base: resolved.base.clone(),
+            context,
             repository: self.repository()?,
-            labels: labels(&self.row.spec_hash, &self.lock, &self.image.backend),
+            labels,
             archives: Arc::new(StoredArchives(inner.store.blobs().clone())),
             registry: access.registry.clone(),
             pull_credentials: access.pull_credentials(base).await,

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_api::{Failure, FailureClass};
 use kiln_dockerfile::{Content, ContextFile, Installer, Plan, install_folder};
-use kiln_engine::EngineError;
+use kiln_engine::{Archives, Ejected, EngineError};
 use kiln_oci::Digest;
 use kiln_spec::SpecHash;
 use serde::Deserialize;
@@ -105,9 +105,9 @@ pub(super) async fn recipe(
         return Err(ApiError::invalid(message, "leave `platform` out, or give `Linux`").into());
     }
     let ejected = state.engine.eject(&asked, Installer::Kiln, false).await;
-    let plan = ejected.map_err(EngineError::Failed)?.plan;
+    let Ejected { plan, archives } = ejected.map_err(EngineError::Failed)?;
     let mut recipe = if wish.use_docker.unwrap_or(false) {
-        with_docker(&plan)?
+        with_docker(&plan, archives.as_ref()).await?
     } else {
         without_docker(&plan, &asked.spec_hash)?
     };
@@ -141,7 +141,7 @@ pub(super) fn written(
 const START: &str = "#!/bin/bash\nset -euo pipefail\ncd \"$(dirname \"$0\")\"\n";
 
 /// Builds the image with the machine's Docker.
-fn with_docker(plan: &Plan) -> Result<Recipe, ApiError> {
+async fn with_docker(plan: &Plan, archives: &dyn Archives) -> Result<Recipe, ApiError> {
     if let Some(secret) = plan.secrets.first() {
         return Err(ApiError::invalid(
             format!("the build needs {}, which a recipe can't hold", secret.what),
@@ -172,9 +172,19 @@ fn with_docker(plan: &Plan) -> Result<Recipe, ApiError> {
     }
     build.push_str("export DOCKER_BUILDKIT=1\n");
     if let Some(user) = &plan.user_dockerfile {
-        let _ = writeln!(build, "docker build -t '{}' user", user.image);
+        for line in user.commands() {
+            let _ = writeln!(build, "{line}");
+        }
     }
     let _ = writeln!(build, "docker build -t '{image}' .");
+    let context = plan.user_dockerfile.as_ref();
+    if let Some(context) = context.and_then(|user| user.context.as_ref()) {
+        // There is no address that it could be fetched from.
+        let tar = Content::Archive(context.tar);
+        for file in files.iter_mut().filter(|file| file.content == tar) {
+            file.content = Content::Bytes(bytes_of(archives, &context.tar).await?);
+        }
+    }
     files.retain(|file| matches!(file.content, Content::Bytes(_) | Content::InstallBinary));
     Ok(Recipe {
         files,
@@ -184,6 +194,12 @@ fn with_docker(plan: &Plan) -> Result<Recipe, ApiError> {
         ),
         build,
     })
+}
+
+async fn bytes_of(archives: &dyn Archives, digest: &Digest) -> Result<Vec<u8>, EngineError> {
+    let missing = || std::io::Error::other(format!("the build context {digest} is gone"));
+    let path = archives.path(digest).ok_or_else(missing)?;
+    Ok(fs_err::tokio::read(path).await?)
 }
 
 /// The folder of an environment that was prepared without Docker, for a shell.

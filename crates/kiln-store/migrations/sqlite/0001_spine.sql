@@ -397,6 +397,18 @@ CREATE TABLE run_metrics (
 CREATE UNIQUE INDEX run_metrics_by_id ON run_metrics (scope, run, id);
 CREATE INDEX run_metrics_by_name ON run_metrics (scope, run, name, seq);
 
+-- Build contexts: normalised tars. Their blobs are held by `context:...` for ever.
+CREATE TABLE contexts (
+    scope      TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    files      INTEGER NOT NULL,
+    actor      TEXT NOT NULL,
+    via        TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, digest)
+) STRICT, WITHOUT ROWID;
+
 -- Private wheels. Their blobs are held by `wheel:...` for ever; url has no signature.
 CREATE TABLE wheels (
     scope      TEXT NOT NULL,

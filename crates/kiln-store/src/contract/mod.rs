@@ -3,6 +3,7 @@
 pub(crate) mod builds;
 pub(crate) mod collection;
 pub(crate) mod commits;
+pub(crate) mod contexts;
 pub(crate) mod credentials;
 pub(crate) mod environments;
 pub(crate) mod failures;
@@ -84,6 +85,7 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         builds::a_build_moves_forward_alone_and_only_to_states_there_are,
         builds::builds_are_listed_newest_first_in_pages,
         builds::above_its_bounds_the_queue_takes_no_more_and_joins_still,
+        contexts::a_context_is_one_workspaces_own_and_its_blob_is_held,
         commits::what_was_about_to_be_pushed_is_told_with_the_next_claim,
         commits::an_image_is_found_by_its_place_until_it_is_lost,
         commits::an_image_is_untagged_until_its_tags_are_set,

@@ -3,6 +3,7 @@
 mod builds;
 mod collection;
 mod commits;
+mod contexts;
 mod credentials;
 mod environments;
 mod failures;
@@ -22,6 +23,7 @@ use crate::error::StoreError;
 pub use builds::Builds;
 pub use collection::{Collection, TakeAway};
 pub use commits::Commits;
+pub use contexts::Contexts;
 pub use credentials::Credentials;
 pub use environments::Environments;
 pub use failures::Failures;
@@ -51,6 +53,7 @@ pub trait Records:
     + Environments
     + Models
     + Wheels
+    + Contexts
     + Runs
 {
     /// Whether the database answers.

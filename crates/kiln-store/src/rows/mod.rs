@@ -2,6 +2,7 @@
 
 mod builds;
 mod collection;
+mod contexts;
 mod credentials;
 mod environments;
 mod events;
@@ -13,6 +14,7 @@ mod wheels;
 
 pub use builds::{BuildRow, ClaimedBuild, NewBuild, Remember, RememberedFailure, Started, Terms};
 pub use collection::{BlobRow, IdleLock};
+pub use contexts::{ContextRow, NewContext};
 pub use credentials::CredentialRow;
 pub use environments::{
     Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered,

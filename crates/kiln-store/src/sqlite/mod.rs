@@ -4,6 +4,7 @@ mod builds;
 mod claim;
 mod collection;
 mod commits;
+mod contexts;
 mod convert;
 mod credentials;
 mod environment_rows;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kiln_api::{
-    AddPackagesRequest, ArchiveRequest, CloneRequest, Environment, EnvironmentDiff,
+    AddPackagesRequest, ArchiveRequest, CloneRequest, ContextInfo, Environment, EnvironmentDiff,
     EnvironmentList, HistoryList, LabelRequest, RegisterRequest, RollbackRequest,
 };
 use kiln_spec::{EnvironmentName, EnvironmentReference, EnvironmentVersion, Kind, Which};
@@ -15,8 +15,10 @@ use crate::cli::InputArgs;
 use crate::client::Client;
 use crate::conda_prefix;
 use crate::config::Settings;
+use crate::context_folder;
 use crate::env_text;
 use crate::error::CliError;
+use crate::folder_tar::{Entry, stream};
 use crate::input::Document;
 use crate::own_server::Api;
 
@@ -48,12 +50,20 @@ enum Action {
         #[arg(long, value_name = "VERSION")]
         version: Option<EnvironmentVersion>,
     },
-    /// Registers what exists elsewhere: an installed conda environment, an image, a Dockerfile.
+    /// Registers what exists elsewhere: an installed conda environment, an image, a Dockerfile, a folder with one.
     Import {
         /// The name.
         name: EnvironmentName,
         #[command(flatten)]
         from: ImportFrom,
+        /// The Dockerfile's path in the folder of `--context`.
+        #[arg(
+            long,
+            value_name = "PATH",
+            default_value = "Dockerfile",
+            requires = "context"
+        )]
+        dockerfile_path: String,
         /// The version; the next number where none is given.
         #[arg(long, value_name = "VERSION")]
         version: Option<EnvironmentVersion>,
@@ -159,19 +169,14 @@ struct ImportFrom {
     /// A Dockerfile whose image brings its own python.
     #[arg(long, value_name = "FILE")]
     dockerfile: Option<PathBuf>,
+    /// A folder with a Dockerfile whose image brings its own python; `.dockerignore` counts.
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
 }
 
 impl ImportFrom {
-    /// The document of what is imported.
+    /// The document of what is imported; that of a folder is known once it is uploaded.
     fn request(&self) -> Result<RegisterRequest, CliError> {
-        let own_python = |docker: serde_json::Value| {
-            let document = serde_json::json!({
-                "python": { "userManagedDependencies": true },
-                "docker": docker,
-            });
-            let raw = serde_json::value::RawValue::from_string(document.to_string());
-            Some(raw.expect("the text is JSON"))
-        };
         let mut request = RegisterRequest {
             imported: true,
             ..RegisterRequest::default()
@@ -185,16 +190,26 @@ impl ImportFrom {
             request.conda = Some(installed.yaml);
             request.platform = installed.platform.map(str::to_owned);
         } else if let Some(image) = &self.image {
-            request.environment = own_python(serde_json::json!({ "baseImage": image }));
+            request.environment = Some(own_python(&serde_json::json!({ "baseImage": image })));
         } else if let Some(file) = &self.dockerfile {
             let text = fs_err::read_to_string(file).map_err(|error| {
                 let remedy = "give the path of a Dockerfile that kiln may read";
                 CliError::input(format!("the Dockerfile can't be read: {error}"), remedy)
             })?;
-            request.environment = own_python(serde_json::json!({ "baseDockerfile": text }));
+            request.environment = Some(own_python(&serde_json::json!({ "baseDockerfile": text })));
         }
         Ok(request)
     }
+}
+
+/// A document whose image brings its own python.
+fn own_python(docker: &serde_json::Value) -> Box<serde_json::value::RawValue> {
+    let document = serde_json::json!({
+        "python": { "userManagedDependencies": true },
+        "docker": docker,
+    });
+    let raw = serde_json::value::RawValue::from_string(document.to_string());
+    raw.expect("the text is JSON")
 }
 
 /// Runs the command.
@@ -210,6 +225,8 @@ pub(crate) async fn run(settings: Settings, args: EnvArgs) -> Result<(), CliErro
 /// An action whose document is read.
 enum Prepared {
     Register(EnvironmentName, Box<RegisterRequest>),
+    /// What is registered when these files are uploaded, and their Dockerfile's path.
+    Upload(EnvironmentName, Box<RegisterRequest>, Vec<Entry>, String),
     Other(Action),
 }
 
@@ -217,6 +234,7 @@ fn prepare(action: Action) -> Result<Prepared, CliError> {
     if let Action::Import {
         name,
         from,
+        dockerfile_path,
         version,
     } = action
     {
@@ -224,6 +242,15 @@ fn prepare(action: Action) -> Result<Prepared, CliError> {
             version: version.map(|version| version.to_string()),
             ..from.request()?
         };
+        if let Some(folder) = &from.context {
+            let files = context_folder::entries(folder, &dockerfile_path)?;
+            return Ok(Prepared::Upload(
+                name,
+                Box::new(request),
+                files,
+                dockerfile_path,
+            ));
+        }
         return Ok(Prepared::Register(name, Box::new(request)));
     }
     let Action::Register {
@@ -279,13 +306,20 @@ async fn act(
         json,
     };
     let action = match action {
-        Prepared::Register(name, request) => {
+        Prepared::Register(name, request) => return asked.register(&name, *request).await,
+        Prepared::Upload(name, request, files, dockerfile_path) => {
+            let uploads = format!("/v1/contexts?workspace={}", quoted(workspace));
+            let kept: ContextInfo = client.post_tar(&uploads, stream(files)).await?;
+            let environment = own_python(&serde_json::json!({ "buildContext": {
+                "locationType": "storageAccount",
+                "location": kept.location,
+                "dockerfilePath": dockerfile_path,
+            }}));
             let request = RegisterRequest {
-                workspace: own(),
+                environment: Some(environment),
                 ..*request
             };
-            let made: Environment = client.put(&path(&name, ""), &request).await?;
-            return asked.tell(&made, &env_text::version(&made));
+            return asked.register(&name, request).await;
         }
         Prepared::Other(action) => action,
     };
@@ -377,6 +411,19 @@ impl Asked<'_> {
             }
         }
         self.client.get(&format!("{path}?{}", text.finish())).await
+    }
+
+    async fn register(
+        &self,
+        name: &EnvironmentName,
+        request: RegisterRequest,
+    ) -> Result<(), CliError> {
+        let request = RegisterRequest {
+            workspace: Some(self.workspace.to_owned()),
+            ..request
+        };
+        let made: Environment = self.client.put(&path(name, ""), &request).await?;
+        self.tell(&made, &env_text::version(&made))
     }
 
     /// Posts what makes a version, and tells which.

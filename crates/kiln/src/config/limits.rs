@@ -13,6 +13,7 @@ pub(crate) struct FileLimits {
     queue_per_workspace: Option<u64>,
     disk_reserve_mib: Option<u64>,
     model_mib: Option<u64>,
+    context_mib: Option<u64>,
     lease: Option<u64>,
     drain: Option<u64>,
     resolve_timeout: Option<u64>,
@@ -36,6 +37,8 @@ pub(crate) struct Limits {
     pub(crate) disk_reserve_bytes: u64,
     /// The files of one model may have so many bytes.
     pub(crate) model_bytes: u64,
+    /// The tar of one build context may have so many bytes.
+    pub(crate) context_bytes: u64,
     /// How long a build is a worker's without a sign of life.
     pub(crate) lease: Duration,
     /// How long builds may go on after a signal to stop.
@@ -62,7 +65,7 @@ type Variable = (
 );
 
 /// The variables of all limits.
-pub(crate) const VARIABLES: [Variable; 13] = [
+pub(crate) const VARIABLES: [Variable; 14] = [
     ("KILN_LIMITS_MAX_BUILDS", "limits.max_builds", |l| {
         &mut l.max_builds
     }),
@@ -77,6 +80,9 @@ pub(crate) const VARIABLES: [Variable; 13] = [
         "limits.disk_reserve_mib",
         |l| &mut l.disk_reserve_mib,
     ),
+    ("KILN_LIMITS_CONTEXT_MIB", "limits.context_mib", |l| {
+        &mut l.context_mib
+    }),
     ("KILN_LIMITS_MODEL_MIB", "limits.model_mib", |l| {
         &mut l.model_mib
     }),
@@ -157,6 +163,7 @@ impl FileLimits {
             queue,
             queue_per_workspace: self.queue_per_workspace.unwrap_or(queue),
             disk_reserve_bytes: self.disk_reserve_mib.unwrap_or(512).saturating_mul(1 << 20),
+            context_bytes: self.context_mib.unwrap_or(100).saturating_mul(1 << 20),
             model_bytes: self.model_mib.unwrap_or(20 << 10).saturating_mul(1 << 20),
             lease: seconds(self.lease, 45).clamp(Duration::from_secs(1), Duration::from_mins(1)),
             drain: seconds(self.drain, 30),
