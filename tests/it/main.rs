@@ -26,6 +26,7 @@ mod gc;
 mod hooks;
 mod import;
 mod inferencing;
+mod layer_readers;
 mod layers;
 mod leftovers;
 mod models;

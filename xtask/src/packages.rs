@@ -41,6 +41,7 @@ pub(crate) const ARTEFACTS: &[Need] = &[
     Need("/usr/bin/curl", "curl"),
     Need("/usr/bin/skopeo", "skopeo"),
     Need("/usr/bin/umoci", "umoci"),
+    Need("/usr/bin/containerd", "containerd"),
     Need("/usr/bin/zstd", "zstd"),
     Need("/usr/bin/patchelf", "patchelf"),
 ];

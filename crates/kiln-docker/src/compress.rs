@@ -1,97 +1,47 @@
-//! A layer's tar as gzip: members of at most 1 MiB of input each, so that memory is bounded and the same
-//! tar is the same bytes everywhere (RFC 1952 allows members in a row).
+//! A layer's tar as gzip, as kiln writes it everywhere.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
-use kiln_oci::Digest;
-use libdeflater::{CompressionLvl, Compressor};
-use sha2::{Digest as _, Sha256};
+use kiln_layer::{Compressors, MemberWriter, Packed};
 
-/// Input of one member.
-const MEMBER_BYTES: usize = 1 << 20;
-/// libdeflate's default: as small as zlib's best, at a fraction of its time.
-const LEVEL: i32 = 6;
-
-/// A compressed layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Compressed {
-    /// The digest of the compressed bytes.
-    pub(crate) digest: Digest,
-    /// Their number.
-    pub(crate) size: u64,
-}
+const COPY_BYTES: usize = 256 << 10;
 
 /// Compresses a file into another.
-pub(crate) fn file(from: &Path, to: &Path) -> std::io::Result<Compressed> {
-    let mut input = BufReader::with_capacity(MEMBER_BYTES, fs_err::File::open(from)?);
-    let mut output = fs_err::File::create(to)?;
-    let level = CompressionLvl::new(LEVEL).expect("the level is one of libdeflate's");
-    let mut compressor = Compressor::new(level);
-    let mut plain = vec![0; MEMBER_BYTES];
-    let mut packed = vec![0; compressor.gzip_compress_bound(MEMBER_BYTES)];
-    let mut hasher = Sha256::new();
-    let mut size = 0;
+pub(crate) fn file(from: &Path, to: &Path) -> std::io::Result<Packed> {
+    let mut input = fs_err::File::open(from)?;
+    let output = fs_err::File::create(to)?;
+    let mut packed = MemberWriter::new(output, &Compressors::of_machine()?);
+    let mut buffer = vec![0; COPY_BYTES];
     loop {
-        let filled = fill(&mut input, &mut plain)?;
-        // An empty layer is one empty member.
-        if filled == 0 && size > 0 {
+        let read = match input.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
             break;
         }
-        let length = compressor
-            .gzip_compress(&plain[..filled], &mut packed)
-            .map_err(|_| std::io::Error::other("a block does not fit its bound"))?;
-        let member = &mut packed[..length];
-        // RFC 1952: the compressor's operating system is "unknown", wherever it runs.
-        member[9] = 255;
-        hasher.update(&*member);
-        output.write_all(member)?;
-        size += length as u64;
-        if filled < plain.len() {
-            break;
-        }
+        packed.write_all(&buffer[..read])?;
     }
-    Ok(Compressed {
-        digest: Digest::from_bytes(hasher.finalize().into()),
-        size,
-    })
-}
-
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
+    Ok(packed.finish()?.1)
 }
 
 #[cfg(test)]
 mod tests {
+    use kiln_oci::Digest;
+
     use super::*;
 
     #[test]
-    fn members_in_a_row_read_as_one_stream_and_are_the_same_every_time() {
+    fn a_layer_is_told_by_what_it_packs_and_unpacks_to() {
         let folder = tempfile::tempdir().unwrap();
-        let from = folder.path().join("in");
-        let bytes: Vec<u8> = (0..3 * MEMBER_BYTES + 17)
-            .map(|n| (n / 7 % 251) as u8)
-            .collect();
+        let (from, to) = (folder.path().join("in"), folder.path().join("out"));
+        let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| (n / 7 % 251) as u8).collect();
         std::fs::write(&from, &bytes).unwrap();
-        let one = file(&from, &folder.path().join("one")).unwrap();
-        let two = file(&from, &folder.path().join("two")).unwrap();
-        assert_eq!(one, two);
-        let packed = std::fs::read(folder.path().join("one")).unwrap();
-        assert_eq!(
-            (packed.len() as u64, Digest::of(&packed)),
-            (one.size, one.digest)
-        );
-        let mut back = Vec::new();
-        flate2::read::MultiGzDecoder::new(packed.as_slice())
-            .read_to_end(&mut back)
-            .unwrap();
-        assert_eq!(back, bytes);
+        let layer = file(&from, &to).unwrap();
+        let packed = std::fs::read(&to).unwrap();
+        assert_eq!(layer.size, packed.len() as u64);
+        assert_eq!(layer.digest, Digest::of(&packed));
+        assert_eq!(layer.diff_id, Digest::of(&bytes));
     }
 }
