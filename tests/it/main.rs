@@ -38,6 +38,7 @@ mod refresh;
 mod registry_server;
 mod runs;
 mod secrets;
+mod sections;
 mod steps;
 mod user_managed;
 mod verify;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_api::Failure;
+use kiln_api::{Failure, FailureClass};
 use kiln_oci::{Digest, Reference};
 use kiln_registry::{
     Chain, CredentialError, CredentialSource, Credentials as Login, RegistryClient,
@@ -77,20 +77,24 @@ impl Inner {
         Ok(access)
     }
 
-    /// Keeps credentials that stood in a document.
+    /// Keeps credentials that stood in a document. Where one is new, what failed for want of it may be
+    /// tried again.
     pub(crate) async fn keep_credentials(
         &self,
         scope: &Scope,
         credentials: &[InlineCredential],
     ) -> Result<(), StoreError> {
+        let records = self.store.records();
+        let mut changed = false;
         for credential in credentials {
-            self.store
-                .records()
-                .put_inline_credential(scope, credential)
-                .await?;
+            changed |= records.put_inline_credential(scope, credential).await?;
         }
-        if !credentials.is_empty() {
+        if changed {
             self.accesses.remove(scope);
+            // Some hosts say of what one may not read that it is not there.
+            for class in [FailureClass::Auth, FailureClass::NotFound] {
+                records.forget_failures_of(scope, class.as_str()).await?;
+            }
         }
         Ok(())
     }

@@ -67,6 +67,10 @@ impl Engine {
                 let ticket = Ticket::known(hit.status(submission.status(BuildState::Ready)));
                 return engine.kept(submission, ticket).await;
             }
+            if !submission.options.dry_run {
+                let credentials = &submission.parsed.credentials;
+                engine.keep_credentials(&key.0, credentials).await?;
+            }
             if let Some(ticket) = engine.remembered(key, submission).await? {
                 return engine.kept(submission, ticket).await;
             }

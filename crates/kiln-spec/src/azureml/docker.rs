@@ -9,6 +9,8 @@ use crate::secret::{CredentialForm, CredentialTarget, InlineCredential, Secret};
 
 use super::fields::Section;
 
+/// The document of a saved folder.
+const SAVED_DOCUMENT: &str = "azureml_environment.json";
 /// The Dockerfile beside `azureml_environment.json` in a saved folder.
 const SAVED_DOCKERFILE: &str = "BaseDockerfile";
 /// A longer Dockerfile is refused by the service.
@@ -18,6 +20,8 @@ const DOCKERFILE_LIMIT_BYTES: usize = 100 << 10;
 pub(super) struct Docker {
     pub(super) base: Base,
     pub(super) platform: String,
+    /// Whether the section is there and its base is null: the SDK's form with nothing filled in.
+    pub(super) is_empty: bool,
 }
 
 /// Reads the section; without one the defaults count.
@@ -35,6 +39,7 @@ pub(super) fn read(environment: &Section<'_>, reading: &mut Reading<'_>) -> Dock
         return Docker {
             base,
             platform: reading.platform(None, no_place),
+            is_empty: false,
         };
     };
     let section = Section::of(&entry.value, "docker", reading);
@@ -57,7 +62,14 @@ pub(super) fn read(environment: &Section<'_>, reading: &mut Reading<'_>) -> Dock
     let platform = platform(&section, reading);
     let registry = registry(&section, reading);
     let base = base(&section, registry, reading);
-    Docker { base, platform }
+    let named = ["baseImage", "baseDockerfile", "buildContext"];
+    Docker {
+        base,
+        platform,
+        // A saved folder has its Dockerfile and its packages in files of their own, which may be forgotten.
+        is_empty: !reading.input.file_name.ends_with(SAVED_DOCUMENT)
+            && named.iter().all(|name| section.get(name).is_none()),
+    }
 }
 
 /// Warns of run-time settings that differ from the SDK's defaults; they change no image.

@@ -75,7 +75,14 @@ pub(crate) fn read(
     let version = environment.text("version", reading);
     let docker = docker::read(&environment, reading);
     let with_context = matches!(docker.base, Base::Git { .. } | Base::Context { .. });
-    let python = python(&environment, with_context, reading);
+    let packages = if with_context {
+        Packages::Elsewhere
+    } else if docker.is_empty {
+        Packages::None
+    } else {
+        Packages::Required
+    };
+    let python = python(&environment, packages, reading);
     let environment_variables = environment_variables(&environment, reading);
     let mut definition = Definition {
         platform: docker.platform,
@@ -102,6 +109,17 @@ pub(crate) fn read(
     )
 }
 
+/// What it means that a document has no packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packages {
+    /// They are forgotten.
+    Required,
+    /// They are in the build context.
+    Elsewhere,
+    /// There are none, as there is no base: the SDK's own form of an environment with nothing filled in.
+    None,
+}
+
 struct PythonSection {
     python: Python,
     file: File,
@@ -115,7 +133,7 @@ struct File {
 
 fn python(
     environment: &Section<'_>,
-    with_context: bool,
+    packages: Packages,
     reading: &mut Reading<'_>,
 ) -> PythonSection {
     let none = Python {
@@ -124,7 +142,7 @@ fn python(
         base_conda_environment: None,
     };
     let Some(entry) = environment.get("python") else {
-        if !with_context {
+        if packages != Packages::Elsewhere {
             environment.error(
                 reading,
                 environment.line(),
@@ -182,12 +200,12 @@ fn python(
             },
         };
     }
-    let file = dependencies(&section, with_context, reading);
+    let file = dependencies(&section, packages, reading);
     PythonSection { python, file }
 }
 
 /// The inline conda map, or the file of a saved folder.
-fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading<'_>) -> File {
+fn dependencies(section: &Section<'_>, packages: Packages, reading: &mut Reading<'_>) -> File {
     let input = reading.input;
     let saved;
     let named = section
@@ -218,17 +236,19 @@ fn dependencies(section: &Section<'_>, with_context: bool, reading: &mut Reading
         }
         (&saved, named, "", text.as_str())
     } else {
-        if !with_context {
-            section.error(
-                reading,
-                section.line(),
-                "condaDependencies",
-                &format!(
-                    "there are no conda dependencies, and no file {} was supplied",
-                    quoted(named)
-                ),
-                "add them, supply the file, or set `userManagedDependencies`",
-            );
+        let said = format!(
+            "there are no conda dependencies, and no file {} was supplied",
+            quoted(named)
+        );
+        let (line, field) = (section.line(), "condaDependencies");
+        let remedy = "add them, supply the file, or set `userManagedDependencies`";
+        match packages {
+            Packages::Elsewhere => {}
+            Packages::Required => section.error(reading, line, field, &said, remedy),
+            Packages::None => {
+                let said = format!("{said}: nothing is installed");
+                section.warn(reading, line, field, &said, remedy);
+            }
         }
         return File {
             conda: None,

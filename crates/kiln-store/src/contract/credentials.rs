@@ -18,14 +18,10 @@ pub(crate) async fn put_the_canary(records: &dyn Records) {
         username: Some("me".into()),
         secret: Secret::new("canary-7731"),
     };
-    records
-        .put_inline_credential(&scope, &credential)
-        .await
-        .unwrap();
-    records
-        .put_inline_credential(&scope, &credential)
-        .await
-        .unwrap();
+    for is_new in [true, false] {
+        let kept = records.put_inline_credential(&scope, &credential).await;
+        assert_eq!(kept.unwrap(), is_new);
+    }
     let found = records.credentials(&scope).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].secret.expose(), "canary-7731");

@@ -10,12 +10,12 @@ use crate::scope::Scope;
 /// Credentials that stood in documents.
 #[async_trait]
 pub trait Credentials: Send + Sync {
-    /// Keeps a credential that stood in a document, encrypted.
+    /// Keeps a credential that stood in a document, encrypted; false where the same is kept already.
     async fn put_inline_credential(
         &self,
         scope: &Scope,
         credential: &InlineCredential,
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// All credentials of a workspace, decrypted.
     async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError>;

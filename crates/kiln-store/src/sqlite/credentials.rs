@@ -61,7 +61,18 @@ impl Credentials for SqliteRecords {
         &self,
         scope: &Scope,
         credential: &InlineCredential,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        // What does not open any more is replaced.
+        let kept = self.credentials_for(scope, &credential.target).await;
+        let kept = kept.unwrap_or_default();
+        let is_same = |kept: &InlineCredential| {
+            kept.form == credential.form
+                && kept.username == credential.username
+                && kept.secret.expose() == credential.secret.expose()
+        };
+        if kept.iter().any(is_same) {
+            return Ok(false);
+        }
         self.add_workspace(scope).await?;
         let (kind, target) = parts(&credential.target);
         let form = form(credential.form);
@@ -82,7 +93,7 @@ impl Credentials for SqliteRecords {
     .execute(&self.writer)
     .await
     .map_err(StoreError::database("keep a credential"))?;
-        Ok(())
+        Ok(true)
     }
 
     async fn credentials(&self, scope: &Scope) -> Result<Vec<InlineCredential>, StoreError> {
