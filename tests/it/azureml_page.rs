@@ -7,6 +7,8 @@ use kiln_tests::{Docker, Kiln};
 use serde_json::json;
 
 use crate::azureml::{run_with, sdk, seen};
+use crate::azureml_wheels::with_tls;
+use crate::wheels::write_wheel;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/azureml.md");
 
@@ -69,14 +71,16 @@ fn script(path: &Path, text: &str) {
 
 #[test]
 fn every_block_of_the_page_runs_and_the_sdk_and_kiln_give_the_same() {
-    let kiln = Kiln::new();
+    let (kiln, pem) = with_tls(Kiln::new());
     let server = kiln.serve().unwrap();
+    let port = server.secure_url.as_deref().unwrap().rsplit(':').next();
     let folder = tempfile::tempdir().unwrap();
     let programs = folder.path().join("bin");
     let work = folder.path().join("work");
     for folder in [&programs, &work] {
         fs_err::create_dir(folder).unwrap();
     }
+    write_wheel(&work.join("my_custom-1.0-py3-none-any.whl"), "private");
     let conda = Conda::with_environment("mycondaenv");
     conda.program(&programs);
     // The command line with the settings of a test's kiln, and a data folder of its own: the server has the other.
@@ -109,6 +113,8 @@ fn every_block_of_the_page_runs_and_the_sdk_and_kiln_give_the_same() {
         &[
             ("PATH", &path),
             ("KILN_SERVER", &server.url),
+            ("KILN_TLS_PORT", port.unwrap()),
+            ("REQUESTS_CA_BUNDLE", &pem),
             ("TMPDIR", work.to_str().unwrap()),
             ("KILN_TOKEN", crate::azureml_workspaces::JWT),
             ("KILN_REPLACE", &replaced.to_string()),

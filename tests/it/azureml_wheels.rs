@@ -30,15 +30,19 @@ fn certificate(kiln: &Kiln) -> (String, String) {
     (pem, key)
 }
 
-fn check(variable: &str) {
-    let kiln = Kiln::new();
+/// A kiln that the SDKs can upload to, and the certificate that they have to trust.
+pub(crate) fn with_tls(kiln: Kiln) -> (Kiln, String) {
     let (pem, key) = certificate(&kiln);
     let configuration = format!(
         "[tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"{pem}\"\nkey = \"{key}\"\n\
          blob_host = \"kiln.blob.localhost\"\n"
     );
     let file = kiln.write("kiln.toml", &configuration);
-    let kiln = kiln.env("KILN_CONFIG", file.to_str().unwrap());
+    (kiln.env("KILN_CONFIG", file.to_str().unwrap()), pem)
+}
+
+fn check(variable: &str) {
+    let (kiln, pem) = with_tls(Kiln::new());
     let server = kiln.serve().unwrap();
     let secure = server.secure_url.clone().unwrap();
     let port = secure.rsplit_once(':').unwrap().1;

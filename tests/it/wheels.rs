@@ -7,13 +7,23 @@ use serde_json::{Value, json};
 
 /// Writes a wheel `private_thing-VERSION-py3-none-any.whl` whose module says a word.
 pub(crate) fn wheel(kiln: &Kiln, version: &str, word: &str) -> String {
+    let folder = kiln.path().join(format!("{version}-{word}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("private_thing-{version}-py3-none-any.whl"));
+    write_wheel(&path, word);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Writes the wheel of a path whose module says a word; its name and version are the file name's.
+pub(crate) fn write_wheel(path: &std::path::Path, word: &str) {
     const MAKE: &str = r#"
 import base64, hashlib, sys, zipfile
-path, version, word = sys.argv[1:]
-info = f"private_thing-{version}.dist-info"
+path, word = sys.argv[1:]
+name, version = path.split("/")[-1].split("-")[:2]
+info = f"{name}-{version}.dist-info"
 files = {
-    "private_thing.py": f"WORD = {word!r}\n",
-    f"{info}/METADATA": f"Metadata-Version: 2.1\nName: private-thing\nVersion: {version}\n",
+    f"{name}.py": f"WORD = {word!r}\n",
+    f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
     f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
 }
 record = ""
@@ -24,11 +34,8 @@ with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), text)
     archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), record + f"{info}/RECORD,,\n")
 "#;
-    let folder = kiln.path().join(format!("{version}-{word}"));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(format!("private_thing-{version}-py3-none-any.whl"));
     let mut python = std::process::Command::new("python3")
-        .args(["-", path.to_str().unwrap(), version, word])
+        .args(["-", path.to_str().unwrap(), word])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -39,7 +46,6 @@ with zipfile.ZipFile(path, "w") as archive:
         .write_all(MAKE.as_bytes())
         .unwrap();
     assert!(python.wait().unwrap().success());
-    path.to_str().unwrap().to_owned()
 }
 
 fn ok(kiln: &Kiln, arguments: &[&str]) -> String {

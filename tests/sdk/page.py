@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 
+import storage  # noqa: F401  (its names lead to kiln)
 from workspace import URL  # noqa: F401  (makes an old SDK importable)
 
 with open(sys.argv[1]) as file:

@@ -1,31 +1,14 @@
-"""Private wheels by the SDK: `WHEEL` is uploaded with TLS, and an environment with it is built.
-
-The SDKs upload to a storage account by its name, at port 443: here all of its names lead to `KILN_TLS_PORT`
-on this machine, as a line of a resolver's configuration would have it.
-"""
+"""Private wheels by the SDK: `WHEEL` is uploaded with TLS, and an environment with it is built."""
 
 import json
 import os
 import shutil
-import socket
 
-from workspace import URL, workspace
+import storage  # noqa: F401  (its names lead to kiln)
+from workspace import workspace
 
 from azureml.core import Environment
 from azureml.core.conda_dependencies import CondaDependencies
-
-PORT = int(os.environ["KILN_TLS_PORT"])
-found = socket.getaddrinfo
-
-
-def to_kiln(host, port, *arguments, **named):
-    name = host.decode() if isinstance(host, bytes) else host
-    if name and ".blob." in name:
-        host, port = "127.0.0.1", PORT
-    return found(host, port, *arguments, **named)
-
-
-socket.getaddrinfo = to_kiln
 
 ws = workspace()
 seen = {}
