@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod assemble;
 mod azureml;
 mod azureml_conda;
 mod azureml_documents;
@@ -26,6 +27,7 @@ mod gc;
 mod hooks;
 mod import;
 mod inferencing;
+mod layer_linking;
 mod layer_readers;
 mod layers;
 mod leftovers;

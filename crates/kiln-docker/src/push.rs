@@ -6,13 +6,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kiln_api::Failure;
 use kiln_engine::{BuildJob, Built, Reporter, Step, Unit};
 use kiln_oci::{Descriptor, Digest, ImageConfig, ImageManifest, Reference, media_type};
-use kiln_registry::{BlobPush, BlobSource, OpenBlob, RegistryClient, RegistryError, ResolvedImage};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use kiln_registry::{
+    BlobPush, BlobSource, RegistryClient, RegistryError, RemoteBlob, ResolvedImage,
+};
 
 use crate::compress;
 use crate::export::{Exported, Layer};
@@ -131,11 +131,7 @@ async fn layer_push(
         _ => media_type::OCI_LAYER,
     };
     let copied = Descriptor::new(media_type, descriptor.digest, descriptor.size);
-    let source = BaseBlob {
-        registry: job.registry.clone(),
-        image: from.clone(),
-        descriptor: descriptor.clone(),
-    };
+    let source = RemoteBlob::new(job.registry.clone(), from.clone(), descriptor.clone());
     let push = BlobPush::new(copied.clone(), BlobSource::Other(Arc::new(source)));
     let push = if from.registry() == job.repository.registry() {
         push.mount_from(from.repository().clone())
@@ -156,30 +152,6 @@ async fn compressed(tar: PathBuf) -> io::Result<(Descriptor, PathBuf)> {
         ))
     });
     work.await.map_err(io::Error::other)?
-}
-
-/// A layer of a base in another registry, read when the destination wants it.
-struct BaseBlob {
-    registry: RegistryClient,
-    image: Reference,
-    descriptor: Descriptor,
-}
-
-#[async_trait]
-impl OpenBlob for BaseBlob {
-    async fn open(&self, offset: u64) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
-        let stream = self
-            .registry
-            .blob_stream(&self.image, &self.descriptor)
-            .await;
-        let mut reader = stream.map_err(io::Error::other)?.into_async_read();
-        let skipped =
-            tokio::io::copy(&mut (&mut reader).take(offset), &mut tokio::io::sink()).await?;
-        if skipped < offset {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(Box::new(reader))
-    }
 }
 
 fn progress(

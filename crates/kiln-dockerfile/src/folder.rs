@@ -163,6 +163,7 @@ impl Plan {
         }
         page.push_str(match self.tool {
             Tool::Nothing => "\nNothing is installed: the environment is the base's own.\n",
+            Tool::Layers => "\nThe packages are layers of the image itself; nothing is installed here.\n",
             Tool::CondaEnvCreate => {
                 "\nThe base's conda installs the packages from channels that are folders here; every archive is \
                  compared with `kiln/SHA256SUMS` first. The build needs no network beside the base image.\n"

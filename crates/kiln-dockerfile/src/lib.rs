@@ -11,6 +11,7 @@
 //! |---|---|---|---|
 //! | `CondaEnvCreate` | conda packages, base with conda | `/azureml-envs/azureml_<hash>` | no |
 //! | `KilnInstall` | all else that installs something | `/opt/kiln/env` | no |
+//! | `Layers` | [`Installer::Layers`]: nothing runs, the plan is for variables and links | `/opt/kiln/env` | no |
 //! | `Conda`, `Micromamba`, `Pip` | [`Installer::Micromamba`], for ejected folders | as above | yes |
 //! | `Nothing` | user-managed, or nothing was asked for | none | no |
 //!

@@ -9,7 +9,7 @@ use crate::context::ContextFile;
 use crate::error::PlanError;
 use crate::steps::Steps;
 use crate::user_dockerfile::{UserContext, UserDockerfile};
-use crate::{conda, inferencing, kiln_install, plain, variables};
+use crate::{KILN_PREFIX, conda, inferencing, kiln_install, plain, variables};
 
 /// The longest line that BuildKit reads, in bytes.
 const LINE_LIMIT: usize = 65_535;
@@ -51,6 +51,8 @@ impl PlanInput<'_> {
 pub enum Installer {
     /// By the base's conda where it has one, else by `kiln-install`; the archives are in the context.
     Kiln,
+    /// By nothing that runs: the packages are layers at kiln's prefix.
+    Layers,
     /// By widely used tools alone, which fetch the archives; for ejected folders.
     Micromamba,
 }
@@ -64,6 +66,8 @@ pub enum Tool {
     CondaEnvCreate,
     /// `kiln-install`.
     KilnInstall,
+    /// Nothing: packages are layers.
+    Layers,
     /// The base's conda, with an explicit file.
     Conda,
     /// micromamba, with an explicit file.
@@ -169,6 +173,11 @@ fn steps(input: &PlanInput<'_>) -> Result<Steps, PlanError> {
     let nothing = lock.conda.is_empty() && lock.pip.is_empty() && lock.python.is_none();
     if input.definition.python.user_managed || nothing {
         return Ok(Steps::new(Tool::Nothing, None));
+    }
+    if input.installer == Installer::Layers {
+        let mut steps = Steps::new(Tool::Layers, Some(KILN_PREFIX.to_owned()));
+        steps.link(&input.spec_hash);
+        return Ok(steps);
     }
     if input.installer == Installer::Micromamba {
         return plain::steps(input);

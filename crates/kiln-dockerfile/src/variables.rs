@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::PlanError;
 use crate::ast::Instruction;
 use crate::check;
-use crate::plan::PlanInput;
+use crate::plan::{Installer, PlanInput};
 use crate::quote::{EnvName, EnvValue, Part};
 use crate::steps::{DEFAULT_PATH, azureml_prefix};
 
@@ -43,7 +43,8 @@ pub(crate) fn of_prefix(input: &PlanInput<'_>, prefix: &str) -> Vec<Instruction>
             EnvValue::constant(azureml),
         ),
     ];
-    if as_azureml {
+    let layers_on_conda = input.installer == Installer::Layers && input.facts.conda.is_some();
+    if as_azureml || layers_on_conda {
         let name = "LD_LIBRARY_PATH";
         let libraries = EnvValue::constant(format!("{prefix}/lib"));
         // Nothing follows where the base has none: an empty part would be the working directory.

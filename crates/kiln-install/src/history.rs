@@ -4,7 +4,7 @@ use kiln_lock::CondaPackage;
 
 /// The history of an environment that was made at once. Its date is constant: an image has nothing
 /// from the clock.
-pub(crate) fn text(packages: &[CondaPackage]) -> String {
+pub fn text(packages: &[CondaPackage]) -> String {
     let mut lines: Vec<String> = packages
         .iter()
         .map(|package| {

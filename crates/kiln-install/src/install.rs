@@ -6,19 +6,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_link::{
-    Claims, CondaPackage, CondaRequest, FolderSink, Installer, Limits, Linked, Place, PrefixPath,
-    PythonHome, PythonTarget, ScriptKind, Target, TargetPrefix, WheelPackage, WheelRequest,
-    uninstall,
+    Claims, CondaPackage, FolderSink, Installer, Limits, Linked, Place, PrefixPath, ScriptKind,
+    Target, TargetPrefix, WheelPackage, WheelRequest, uninstall,
 };
 use kiln_lock::{Lock, PythonSource};
 
 use crate::archives::{self, Archive};
 use crate::compile;
 use crate::error::InstallError;
-use crate::order::{Node, conda_order};
 use crate::progress::{Progress, Reporter, Step, Summary};
 use crate::scripts::{self, PostLink};
-use crate::{history, parallel, venv};
+use crate::{history, parallel, requests, venv};
 
 /// Whether sources are byte-compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,42 +129,11 @@ impl<'b> Run<'b> {
         Ok(summary)
     }
 
-    /// A python of a channel may keep its libraries at another place than usual (CEP 17).
     fn find_site_packages(&mut self, archives: &[Archive]) -> Result<(), InstallError> {
-        let python = self
-            .lock
-            .conda
-            .iter()
-            .position(|package| package.name == "python");
-        let Some(at) = python else { return Ok(()) };
-        let package = CondaPackage::open(&archives[at].path, self.request(at), &self.target)
-            .map_err(InstallError::Link)?;
-        if let (Some(path), Some(target)) = (package.site_packages(), &mut self.target.python) {
-            target.site_packages = PrefixPath::new(path).map_err(|_| InstallError::Lock {
-                reason: format!("the python package keeps its libraries at {path:?}"),
-            })?;
-        }
-        Ok(())
-    }
-
-    fn request(&self, at: usize) -> CondaRequest {
-        let package = &self.lock.conda[at];
-        CondaRequest {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            build: package.build.clone(),
-            build_number: package.build_number,
-            subdir: package.subdir.clone(),
-            channel: package.channel.clone(),
-            url: package.url.clone(),
-            file_name: package.file_name.clone(),
-            sha256: package.sha256.to_hex(),
-            md5: package.md5.clone(),
-            size_bytes: package.size_bytes,
-            noarch: package.noarch.clone(),
-            depends: package.depends.clone(),
-            requested_spec: None,
-        }
+        let Some(at) = requests::python_package(self.lock) else {
+            return Ok(());
+        };
+        requests::find_site_packages(self.lock, &archives[at].path, &mut self.target)
     }
 
     /// Links the conda packages, runs their scripts, writes the history.
@@ -176,16 +143,10 @@ impl<'b> Run<'b> {
         if packages.is_empty() {
             return Ok(claims);
         }
-        let nodes: Vec<Node<'_>> = packages
-            .iter()
-            .map(|package| Node {
-                name: &package.name,
-                depends: &package.depends,
-            })
-            .collect();
-        let order = conda_order(&nodes);
+        let order = requests::link_order(self.lock);
         let opened = parallel::each(&order, |at| {
-            CondaPackage::open(&archives[*at].path, self.request(*at), &self.target)
+            let request = requests::conda_request(&packages[*at]);
+            CondaPackage::open(&archives[*at].path, request, &self.target)
                 .map_err(InstallError::Link)
         })?;
         let opened: Vec<(Place, CondaPackage)> = (0..)
@@ -287,12 +248,7 @@ impl<'b> Run<'b> {
             })
             .zip(self.lock.pip.iter().zip(archives))
             .map(|(place, (wheel, archive))| {
-                let request = WheelRequest {
-                    name: wheel.name.clone(),
-                    version: wheel.version.clone(),
-                    file_name: wheel.file_name.clone(),
-                    requested: wheel.requested,
-                };
+                let request = requests::wheel_request(wheel);
                 (place, request, archive.path.as_path())
             })
             .collect();
@@ -381,37 +337,8 @@ fn target(lock: &Lock, options: &InstallOptions) -> Result<Target, InstallError>
     let text = options.prefix.to_str().unwrap_or_default();
     Ok(Target {
         prefix: TargetPrefix::new(text).map_err(InstallError::Prefix)?,
-        python: python_target(lock)?,
+        python: requests::python_target(lock)?,
         limits: options.limits,
         bytecode: options.bytecode == Bytecode::Compile,
     })
-}
-
-fn python_target(lock: &Lock) -> Result<Option<PythonTarget>, InstallError> {
-    let Some(python) = &lock.python else {
-        return Ok(None);
-    };
-    let minor = python.minor();
-    let number = minor
-        .strip_prefix("3.")
-        .and_then(|minor| minor.parse().ok());
-    let number = number.ok_or_else(|| InstallError::Lock {
-        reason: format!("python {} is none of version 3", python.version),
-    })?;
-    let machine = match lock.platform.as_str() {
-        "linux/amd64" => "x86_64",
-        "linux/arm64" | "linux/arm64/v8" => "aarch64",
-        "linux/ppc64le" => "ppc64le",
-        "linux/s390x" => "s390x",
-        other => {
-            return Err(InstallError::Lock {
-                reason: format!("the platform {other} is not known"),
-            });
-        }
-    };
-    let home = match python.source {
-        PythonSource::Channel => PythonHome::Conda,
-        PythonSource::Base { .. } => PythonHome::Venv,
-    };
-    Ok(Some(PythonTarget::new(number, home, machine)))
 }

@@ -26,9 +26,12 @@ mod install;
 mod order;
 mod parallel;
 mod progress;
+pub mod requests;
 mod scripts;
 mod venv;
 
 pub use error::InstallError;
+pub use history::text as history_text;
 pub use install::{Bytecode, InstallOptions, install};
+pub use parallel::each as in_parallel;
 pub use progress::{Progress, Reporter, Step, Summary};

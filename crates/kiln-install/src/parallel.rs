@@ -15,7 +15,7 @@ pub(crate) fn threads() -> usize {
 }
 
 /// Calls `work` for every item and gives the results in the items' order, or the first failure.
-pub(crate) fn each<T: Sync, R: Send, E: Send>(
+pub fn each<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {

@@ -8,8 +8,11 @@ mod compress;
 mod directories;
 mod group;
 mod header;
+mod key;
 mod member;
+mod ownership;
 mod package;
+mod plan;
 mod small;
 #[cfg(test)]
 mod tests;
@@ -17,8 +20,11 @@ mod tests;
 pub use compress::{Compressors, MEMBER_BYTES};
 pub use directories::Directories;
 pub use group::{GroupError, write_group};
+pub use key::LayerKey;
 pub use member::{MemberWriter, Packed};
+pub use ownership::{Kept, Ownership, PackagePaths, PathConflict};
 pub use package::{EntryError, Layer, PackageLayer, PackageWriter};
+pub use plan::{LARGE_BYTES, LayerBudget, MAX_LAYERS, Planned, TooManyLayers, plan_layers};
 pub use small::{SmallEntry, small_layer};
 
 /// The version of what a package looks like in a layer: it grows when the same package would become other bytes.

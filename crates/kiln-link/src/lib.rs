@@ -55,5 +55,7 @@ pub use limits::Limits;
 pub use linked::{Linked, Script, ScriptKind};
 pub use path::{PathError, PrefixPath};
 pub use target::{PrefixError, PythonHome, PythonTarget, Target, TargetPrefix};
-pub use uninstall::{UninstallError, uninstall};
-pub use wheel::{CheckedWheel, WheelPackage, WheelRequest, check_wheel};
+pub use uninstall::{Tree, UninstallError, uninstall};
+pub use wheel::{
+    CheckedWheel, WheelPackage, WheelRequest, check_wheel, normalised as normalised_name,
+};

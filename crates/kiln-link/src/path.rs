@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Longest path accepted, in bytes: `PATH_MAX` less room for the prefix.
 const MAX_PATH_BYTES: usize = 3072;
 /// Longest component accepted, in bytes: `NAME_MAX`.
@@ -9,7 +11,7 @@ const MAX_COMPONENT_BYTES: usize = 255;
 
 /// A path relative to a prefix that can't leave it by its own text: no root, no `..`, no `.`, no
 /// empty or overlong component, no control character.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PrefixPath(String);
 
 /// Says why a text is no safe path.

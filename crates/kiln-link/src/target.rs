@@ -1,10 +1,12 @@
 //! What a package is linked for: a prefix, its python, limits.
 
+use serde::Serialize;
+
 use crate::limits::Limits;
 use crate::path::PrefixPath;
 
 /// The absolute path at which the environment will stand when it is used, wherever it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TargetPrefix(String);
 
 /// A prefix that kiln doesn't link for.
@@ -36,7 +38,7 @@ impl TargetPrefix {
 }
 
 /// How an environment's python came to be; pip puts headers elsewhere in a venv.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum PythonHome {
     /// A conda package in the prefix.
     Conda,
@@ -45,7 +47,7 @@ pub enum PythonHome {
 }
 
 /// The environment's CPython 3.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PythonTarget {
     /// The `11` of `3.11`.
     pub minor: u32,

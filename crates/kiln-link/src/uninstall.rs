@@ -37,6 +37,36 @@ pub enum UninstallError {
     },
 }
 
+/// An environment's files, as far as a removal looks at them.
+pub trait Tree {
+    /// What stands at a path.
+    fn find(&self, path: &PrefixPath) -> io::Result<Option<Found>>;
+    /// A regular file's content; `None` when there is none, an error when it is longer than the limit.
+    fn read(&self, path: &PrefixPath, limit: u64) -> io::Result<Option<Vec<u8>>>;
+    /// The names in a directory, sorted; none when it doesn't exist.
+    fn list(&self, path: &PrefixPath) -> io::Result<Vec<String>>;
+    /// Removes a file or symlink; says whether there was one.
+    fn remove(&mut self, path: &PrefixPath) -> io::Result<bool>;
+}
+
+impl Tree for FolderSink {
+    fn find(&self, path: &PrefixPath) -> io::Result<Option<Found>> {
+        Self::find(self, path)
+    }
+
+    fn read(&self, path: &PrefixPath, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        Self::read(self, path, limit)
+    }
+
+    fn list(&self, path: &PrefixPath) -> io::Result<Vec<String>> {
+        Self::list(self, path)
+    }
+
+    fn remove(&mut self, path: &PrefixPath) -> io::Result<bool> {
+        Self::remove(self, path)
+    }
+}
+
 /// Removes the files of the installed distribution of this name; gives the removed paths, none when
 /// it isn't installed.
 ///
@@ -44,7 +74,7 @@ pub enum UninstallError {
 /// all that is left in its metadata directory. Without a RECORD they are what the owning conda
 /// package has below the library directory.
 pub fn uninstall(
-    folder: &mut FolderSink,
+    folder: &mut dyn Tree,
     python: &PythonTarget,
     name: &str,
 ) -> Result<Vec<PrefixPath>, UninstallError> {
@@ -86,7 +116,7 @@ pub fn uninstall(
 
 /// The files that the distribution's RECORD and entry points name; `None` without a RECORD.
 fn record_files(
-    folder: &FolderSink,
+    folder: &dyn Tree,
     python: &PythonTarget,
     info: &PrefixPath,
 ) -> io::Result<Option<Vec<PrefixPath>>> {
@@ -123,7 +153,7 @@ fn record_files(
 
 /// Every file and link below a directory.
 fn all_below(
-    folder: &FolderSink,
+    folder: &dyn Tree,
     directory: &PrefixPath,
     files: &mut Vec<PrefixPath>,
 ) -> io::Result<()> {
@@ -140,7 +170,7 @@ fn all_below(
 
 /// What the conda package that owns a distribution has below the library directory.
 fn owned_files(
-    folder: &FolderSink,
+    folder: &dyn Tree,
     python: &PythonTarget,
     info: &PrefixPath,
 ) -> io::Result<Option<Vec<PrefixPath>>> {
@@ -183,7 +213,7 @@ fn owned_files(
 }
 
 /// A file and, of a source, its byte-compiled forms.
-fn with_bytecode(folder: &FolderSink, file: &PrefixPath) -> io::Result<Vec<PrefixPath>> {
+fn with_bytecode(folder: &dyn Tree, file: &PrefixPath) -> io::Result<Vec<PrefixPath>> {
     let mut paths = vec![file.clone()];
     let (Some(stem), Some(parent)) = (file.file_name().strip_suffix(".py"), file.parent()) else {
         return Ok(paths);

@@ -192,13 +192,7 @@ impl Blobs {
         limit: u64,
         mut content: impl std::io::Read,
     ) -> Result<(Digest, u64), PutBlobError<std::io::Error>> {
-        let folder = self.root.join("tmp");
-        let file = |error| PutBlobError::Store(StoreError::file(&folder)(error));
-        let temporary = tempfile::Builder::new()
-            .tempfile_in(&folder)
-            .map_err(file)?;
-        let (mut handle, temporary) = temporary.into_parts();
-        let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+        let mut writer = self.writer().map_err(PutBlobError::Store)?;
         let mut chunk = vec![0; 1 << 17];
         loop {
             let read = match content.read(&mut chunk) {
@@ -208,20 +202,37 @@ impl Blobs {
             if read == 0 {
                 break;
             }
-            size += read as u64;
+            let size = writer.size + read as u64;
             if size > limit {
                 return Err(PutBlobError::Size {
                     expected: limit,
                     actual: size,
                 });
             }
-            hasher.update(&chunk[..read]);
-            handle.write_all(&chunk[..read]).map_err(file)?;
+            writer
+                .write_all(&chunk[..read])
+                .map_err(|error| PutBlobError::Store(self.in_temporary(error)))?;
         }
-        handle.sync_all().map_err(file)?;
-        let digest = Digest::from_bytes(hasher.finalize().into());
-        persist(temporary, &self.path(&digest)).map_err(file)?;
-        Ok((digest, size))
+        writer.finish().map_err(PutBlobError::Store)
+    }
+
+    /// Begins a blob whose bytes are written one after another; it blocks.
+    pub fn writer(&self) -> Result<BlobWriter, StoreError> {
+        let temporary = tempfile::Builder::new()
+            .tempfile_in(self.root.join("tmp"))
+            .map_err(|error| self.in_temporary(error))?;
+        let (file, temporary) = temporary.into_parts();
+        Ok(BlobWriter {
+            blobs: self.clone(),
+            file,
+            temporary,
+            hasher: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    fn in_temporary(&self, error: std::io::Error) -> StoreError {
+        StoreError::file(self.root.join("tmp"))(error)
     }
 
     async fn write<E: std::error::Error + 'static>(
@@ -345,6 +356,43 @@ fn stored(digest: Digest, path: &Path) -> Result<Option<StoredBlob>, StoreError>
         size_bytes: metadata.len(),
         written_ms: since.map_or(0, millis),
     }))
+}
+
+/// A blob that is being written; one that is dropped leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    blobs: Blobs,
+    file: std::fs::File,
+    temporary: tempfile::TempPath,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// Gives the bytes their name, durably; tells digest and size.
+    pub fn finish(self) -> Result<(Digest, u64), StoreError> {
+        let digest = Digest::from_bytes(self.hasher.finalize().into());
+        let blobs = &self.blobs;
+        self.file
+            .sync_all()
+            .map_err(|error| blobs.in_temporary(error))?;
+        let target = blobs.path(&digest);
+        persist(self.temporary, &target).map_err(StoreError::file(target))?;
+        Ok((digest, self.size))
+    }
+}
+
+impl std::io::Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Moves the file to its place and makes the move durable.

@@ -24,7 +24,7 @@ mod durability;
 #[cfg(test)]
 mod many_builds;
 
-pub use blobs::{Blobs, PutBlobError, StoredBlob};
+pub use blobs::{BlobWriter, Blobs, PutBlobError, StoredBlob};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
 pub use collect::{Collected, CollectibleBlob, CollectionPlan};
 pub use data_dir::DataDir;
@@ -33,8 +33,9 @@ pub use links::LinkSigner;
 pub use model_names::{FilePath, ModelName, ParseFilePathError, ParseModelNameError};
 pub use records::{
     Builds, Collection, Commits, Contexts, Credentials, Environments, Events, Failures, Hooks,
-    Images, Locks, Models, Queue, Records, Requests, Runs, TakeAway, Wheels,
+    Images, Layers, Locks, Models, Queue, Records, Requests, Runs, TakeAway, Wheels,
 };
+pub use rows::LayerRow;
 pub use rows::{Action, Done, EnvironmentRow, HistoryRow, NameFilter, NewEnvironment, Registered};
 pub use rows::{
     Answer, BaseName, BaseOrigin, BlobRow, BuildRow, Callback, ClaimedBuild, CredentialRow,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kiln_assemble::AssembleBackend;
 use kiln_docker::{Connection, DEFAULT_HOST, DockerBackend, DockerSettings};
 use kiln_engine::{
     Backend, ConnectRegistry, Engine, EngineSettings, Logs, NoCredentials, Parts, StoredFacts,
@@ -39,13 +40,14 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
     let resolver = resolver(settings, &store, catalog, extra_ca.as_ref())?;
     let connect_registry = connect_registry(settings, extra_ca.clone())?;
     let data = store.data().clone();
+    let backends = backends(settings, &store)?;
     let limits = &settings.limits;
     Ok(Engine::new(Parts {
         store,
         resolver,
         connect_registry,
         operator_logins: operator_logins(),
-        backends: vec![Arc::new(docker(settings)?) as Arc<dyn Backend>],
+        backends,
         logs: Logs::new(data.logs()),
         settings: EngineSettings {
             registry: settings.registry.clone(),
@@ -78,6 +80,14 @@ pub(crate) async fn engine(settings: &Settings, verify: Verify) -> Result<Engine
         },
         default_bases,
     }))
+}
+
+/// The backends; the first is taken where nobody chooses.
+fn backends(settings: &Settings, store: &Store) -> Result<Vec<Arc<dyn Backend>>, CliError> {
+    let assemble = AssembleBackend::new(store.clone())
+        .map_err(|error| CliError::kiln("the assemble backend can't start", &error))?;
+    let docker: Arc<dyn Backend> = Arc::new(docker(settings)?);
+    Ok(vec![docker, Arc::new(assemble)])
 }
 
 /// The docker backend of these settings.

@@ -43,25 +43,24 @@ pub(super) struct Archive {
 pub(super) type Metadata = HashMap<String, Vec<u8>>;
 
 impl Archive {
-    /// Opens a package by its file name's ending and reads its metadata.
-    pub(super) fn open(path: &Path, limits: Limits) -> Result<(Self, Metadata), Found> {
+    /// Opens a package by its name's ending, whatever the file is called, and reads its metadata.
+    pub(super) fn open(path: &Path, name: &str, limits: Limits) -> Result<(Self, Metadata), Found> {
         let file = File::open(path).map_err(Problem::Read)?;
         let size = file.metadata().map_err(Problem::Read)?.len();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut archive = Self {
             path: path.to_owned(),
             files_index: None,
             limits,
             size,
         };
-        let metadata = if name.ends_with(".conda") {
+        let metadata = if name.strip_suffix(".conda").is_some() {
             let mut zip = Zip::open(file, &limits)?;
             archive.files_index = Some(component(&zip, "pkg-")?);
             check_format(&mut zip, &limits)?;
             let info = component(&zip, "info-")?;
             let tar = zstd_reader(Box::new(zip.read(info)?), limits, size)?;
             read_metadata(TarReader::new(tar, limits.entries), &limits)?
-        } else if name.ends_with(".tar.bz2") {
+        } else if name.strip_suffix(".tar.bz2").is_some() {
             read_metadata(archive.files()?, &limits)?
         } else {
             return Err(Problem::Archive("a conda package ends in .conda or .tar.bz2").into());

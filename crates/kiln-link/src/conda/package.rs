@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::archive::Archive;
 use super::info::{Info, Noarch, Words};
 use super::record::{PathData, PathsData, Record, without_credentials};
@@ -14,7 +16,7 @@ use crate::path::PrefixPath;
 use crate::target::{PythonTarget, Target};
 
 /// The package that is expected in an archive, as the lock names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct CondaRequest {
     /// The package's name.
     pub name: String,
@@ -67,7 +69,7 @@ impl CondaPackage {
     }
 
     fn open_unnamed(path: &Path, request: CondaRequest, target: &Target) -> Result<Self, Found> {
-        let (archive, metadata) = Archive::open(path, target.limits)?;
+        let (archive, metadata) = Archive::open(path, &request.file_name, target.limits)?;
         let info = Info::read(&metadata, request.noarch.as_deref())?;
         for (field, expected, found) in [
             ("name", &request.name, &info.index.name),
@@ -130,6 +132,19 @@ impl CondaPackage {
             .map(|path| (path, Origin::Shipped))
             .chain(self.points.iter().map(|path| (path, Origin::EntryPoint)))
             .chain([(&self.record_path, Origin::Record)])
+    }
+
+    /// The directories that it names itself, which exist even when empty.
+    pub fn directories(&self) -> impl Iterator<Item = &PrefixPath> {
+        let listed = self.info.paths.iter().zip(&self.targets);
+        listed
+            .filter(|(listed, _)| listed.directory)
+            .map(|(_, path)| path)
+    }
+
+    /// Whether the environment's python decides where its files go.
+    pub fn is_noarch_python(&self) -> bool {
+        self.info.noarch == Some(Noarch::Python)
     }
 
     /// The `python_site_packages_path` of a python package that has another than the usual one.

@@ -18,6 +18,6 @@ mod tests;
 
 pub(crate) use entry_points::script_names;
 pub use inspect::{CheckedWheel, check_wheel};
-pub(crate) use name::normalised;
+pub use name::normalised;
 pub use package::{WheelPackage, WheelRequest};
 pub(crate) use record::parse_csv;

@@ -7,7 +7,7 @@ use pep440_rs::Version;
 use crate::error::Problem;
 
 /// The PEP 503 form of a name.
-pub(crate) fn normalised(name: &str) -> String {
+pub fn normalised(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
         match c {

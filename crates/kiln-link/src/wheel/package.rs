@@ -4,6 +4,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use fs_err::File;
+use serde::Serialize;
 
 use super::entry_points::{EntryPoints, interpreter};
 use super::metadata::{Headers, check_wheel};
@@ -22,7 +23,7 @@ use crate::target::{PythonTarget, Target};
 use crate::zip::Zip;
 
 /// The wheel that is expected in an archive, as the lock names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct WheelRequest {
     /// The PEP 503 name.
     pub name: String,

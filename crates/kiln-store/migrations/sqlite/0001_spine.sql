@@ -47,6 +47,29 @@ CREATE TABLE lock_archives (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lock_archives_by_lock ON lock_archives (lock);
 
+-- Layers of packages, and of several packages, by the key that decides their bytes. A row may outlive its blob.
+CREATE TABLE package_layers (
+    key            TEXT PRIMARY KEY,
+    digest         TEXT NOT NULL,
+    diff_id        TEXT NOT NULL,
+    size_bytes     INTEGER NOT NULL,
+    -- Where the package's own entries are; a layer of several packages has none.
+    segment_offset INTEGER NOT NULL,
+    segment_bytes  INTEGER NOT NULL,
+    -- A JSON array.
+    directories    TEXT NOT NULL,
+    created_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX package_layers_by_digest ON package_layers (digest);
+
+-- A repository of each registry that got a layer last: others of that registry mount it from there.
+CREATE TABLE layer_places (
+    digest     TEXT NOT NULL,
+    registry   TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    PRIMARY KEY (digest, registry)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE blob_holds (
     digest TEXT NOT NULL,
     holder TEXT NOT NULL,

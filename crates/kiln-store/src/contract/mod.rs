@@ -9,6 +9,7 @@ pub(crate) mod environments;
 pub(crate) mod failures;
 pub(crate) mod hooks;
 pub(crate) mod images;
+pub(crate) mod layers;
 pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod requests;
@@ -120,6 +121,8 @@ pub(crate) async fn keep_the_contract(make: impl AsyncFn() -> Bed) {
         images::images_are_found_by_their_base_and_noted_as_outdated_once,
         images::images_come_up_for_verification_the_longest_unverified_first,
         images::a_lock_is_kept_for_the_holder_of_the_build_alone,
+        layers::a_layer_is_found_by_its_key_until_its_blob_is_damaged,
+        layers::a_registrys_layers_are_where_they_came_last,
         collection::what_a_current_generation_or_a_running_build_needs_stays,
         collection::an_image_that_is_lost_keeps_what_it_is_rebuilt_from,
         collection::what_is_held_or_was_used_lately_stays,

@@ -9,6 +9,7 @@ mod environments;
 mod failures;
 mod hooks;
 mod images;
+mod layers;
 mod locks;
 mod models;
 mod queue;
@@ -29,6 +30,7 @@ pub use environments::Environments;
 pub use failures::Failures;
 pub use hooks::{Events, Hooks};
 pub use images::Images;
+pub use layers::Layers;
 pub use locks::Locks;
 pub use models::Models;
 pub use queue::Queue;
@@ -48,6 +50,7 @@ pub trait Records:
     + Events
     + Locks
     + Images
+    + Layers
     + Collection
     + Credentials
     + Environments

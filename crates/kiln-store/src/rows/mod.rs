@@ -7,6 +7,7 @@ mod credentials;
 mod environments;
 mod events;
 mod images;
+mod layers;
 mod models;
 mod requests;
 mod runs;
@@ -24,6 +25,7 @@ pub use events::{
     NewHook, ParseEventTypeError, Replay, Target,
 };
 pub use images::{BaseName, BaseOrigin, Finish, FoundImage, ImageRow, KnownImage, NewImage};
+pub use layers::LayerRow;
 pub use models::{ModelFile, ModelFilter, ModelNotes, ModelRow, NewModel};
 pub(crate) use requests::end_of;
 pub use requests::{Answer, Received, RequestKey};

@@ -15,6 +15,7 @@ mod finish;
 mod generations;
 mod hooks;
 mod images;
+mod layers;
 mod locks;
 mod models;
 mod outbox;
